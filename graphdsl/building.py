@@ -1,0 +1,331 @@
+"""Models from expressions: `build` and `@model`."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from . import schemas
+from .emission import least_ir_version
+from .errors import BuildError, OpsetError, SignatureError
+from .ir import SEALED, Constant, Graph, Input, Node, Output, Value
+from .models import Model
+from .sites import Site, at, caller
+from .tensor import Tensor
+from .tensor import lifting
+from .tensor.calling import ROOT, Trace, current_trace, tracing
+from .tensor.handle import Handle
+from .tracing import as_outputs
+from .types import as_dtype, as_type, is_type
+from .walk import dependencies, graphs, leaves, reachable
+
+PRODUCER = "graphdsl"
+
+
+def input(name: str, type: Any) -> Tensor:
+    """A graph input.
+
+    >>> import graphdsl as gd
+    >>> gd.input("x", gd.float32["n", 3])
+    <Tensor 'x' float32['n', 3]>
+
+    Args:
+        name: Its name in the model.
+        type: `gd.float32[2, "n"]`, a dtype (unknown rank), or `gd.sequence(...)` and the like.
+
+    Raises:
+        SignatureError: the name is not a non-empty str.
+        TypeSpecError: the type cannot be read.
+    """
+    if not isinstance(name, str) or not name:
+        raise SignatureError(f"an input's name is a non-empty str, not {name!r}" + at(caller()))
+    return Tensor(Input(name, as_type(type), current_trace(), caller()))
+
+
+def constant(array: Any, name: str | None = None, *, dtype: Any = None) -> Tensor:
+    """A constant tensor of an array, a number or a (nested) list.
+
+    Python floats become float32 and ints int64 unless `dtype` says otherwise; arrays keep their dtype. Arrays below
+    64 KiB are copied, larger ones are held as read-only views, so they must not be changed afterwards.
+
+    >>> import graphdsl as gd
+    >>> gd.constant([1.0, 2.0]).value
+    array([1., 2.], dtype=float32)
+
+    Raises:
+        TypeSpecError: ONNX has no such element type.
+    """
+    site = caller()
+    if isinstance(array, Handle):
+        raise SignatureError("a tensor is no constant; read its .value if it stands for one" + at(site))
+    if not isinstance(array, (np.ndarray, np.generic)):
+        array = np.asarray(array, dtype=lifting.natural_dtype(array).numpy if dtype is None else None)
+    if dtype is not None:
+        array = np.asarray(array).astype(as_dtype(dtype).numpy, copy=False)
+    return Tensor(lifting.constant(np.asarray(array), site, name))
+
+
+def build(
+    outputs: Any,
+    inputs: Sequence[Tensor] | None = None,
+    *,
+    name: str = "graph",
+    opset: int | None = None,
+) -> Model:
+    """The model that computes `outputs`.
+
+    >>> import graphdsl as gd
+    >>> a, x, b = (gd.input(n, gd.float32[10, 10]) for n in "axb")
+    >>> gd.build({"out": a * x + b}, inputs=[a, x, b], name="linear_func")
+    <Model 'linear_func'(a: float32[10, 10], x: float32[10, 10], b: float32[10, 10]), 2 nodes, opset 21>
+
+    Args:
+        outputs: A tensor, a sequence of tensors, or a dict by output name.
+        inputs: The model's inputs, in order; by default those that the outputs need, in the order they were made.
+        name: The graph's name.
+        opset: The opset version; by default the one in force if all nodes fit it, else the highest that they share.
+
+    Raises:
+        BuildError: an input that is needed is not listed, two have one name, or an output has no known type.
+        OpsetError: no opset fits all nodes.
+    """
+    return assemble(as_outputs(outputs, "gd.build"), inputs, name=name, opset=opset, what="gd.build")
+
+
+def assemble(
+    outputs: tuple[Output, ...], inputs: Sequence[Tensor] | None, *, name: str, opset: int | None, what: str
+) -> Model:
+    """A model of outputs and inputs; the last step of `build` and of `@model`."""
+    site = caller()
+    values = [value for _, value in outputs]
+    nodes = reachable(values)
+    needed, _ = leaves(nodes, values)
+    if inputs is None:
+        listed = needed
+    else:
+        listed = _listed(inputs, what, site)
+        _check_needed(needed, listed, nodes, what, site)
+    _check_names(listed, outputs, what, site)
+    for output in outputs:
+        if output.value.type is None:
+            label = repr(output.name) if output.name else "an output"
+            made = output.value.node.schema.label if output.value.node else "?"
+            raise BuildError(
+                f"{what}: the type of {label} (made by {made}) is not known, and a model declares the types of its "
+                f"outputs; declare the operator with @gd.custom_op and a type rule" + at(output.value.site or site)
+            )
+    graph = Graph(name, tuple(listed), tuple(nodes), outputs)
+    _seal(graph)
+    imports = choose_opsets(nodes, opset, what, site)
+    return Model(
+        graph, imports, least_ir_version(graph, imports), producer=PRODUCER
+    )
+
+
+def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:
+    listed: list[Input] = []
+    for item in inputs:
+        value = item._v if isinstance(item, Handle) else None
+        if not isinstance(value, Input):
+            raise BuildError(f"{what}: inputs are tensors made by gd.input, got {item!r}" + at(site))
+        listed.append(value)
+    return listed
+
+
+def _check_needed(needed: list[Input], listed: list[Input], nodes: list[Node], what: str, site: Site | None) -> None:
+    known = set(listed)
+    missing = [value for value in needed if value not in known]
+    if not missing:
+        return
+    lines = [f"{what}: the outputs need inputs that are not listed: {', '.join(repr(v.name) for v in missing)}"]
+    users: dict[Value, Node] = {}
+    for node in nodes:
+        for value in dependencies(node):
+            users.setdefault(value, node)
+    for value in missing:
+        user = users.get(value)
+        lines.append(f"  {value.name!r} ({value.type!r})" + (f" is used by {user.schema.label}" if user else ""))
+        if user is not None:
+            lines.append(at(user.site).lstrip("\n"))
+    raise BuildError("\n".join(lines) + f"\nadd them to inputs=[...]{at(site)}")
+
+
+def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, site: Site | None) -> None:
+    seen: dict[str | None, Input] = {}
+    for value in inputs:
+        first = seen.setdefault(value.name, value)
+        if first is value and list(inputs).count(value) == 1:
+            continue
+        same = "the same input is listed twice" if first is value else "two inputs have this name"
+        raise BuildError(f"{what}: input {value.name!r}: {same}{at(first.site)}{at(value.site)}{at(site)}")
+    for name, value in outputs:
+        if name in seen and seen[name] is not value:
+            raise BuildError(f"{what}: the output name {name!r} is the name of an input" + at(site))
+
+
+def _seal(graph: Graph) -> None:
+    """From now on a model holds these values: those without a name can no longer be given one."""
+    for inner in graphs(graph):
+        for node in inner.nodes:
+            for value in node.outputs:
+                if value.name is None:
+                    value.name = SEALED
+
+
+def choose_opsets(nodes: Sequence[Node], wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
+    """The opset version of each domain that the nodes use: wanted, in force, or the highest that fits them all.
+
+    Raises:
+        OpsetError: none fits; the message names two nodes that share no version.
+    """
+    if wanted is not None:
+        schemas.known_opset(wanted)
+    bounds: dict[str, tuple[Node, Node]] = {}
+    asked: dict[str, int] = {}
+    seen: set[Any] = set()
+    stack = [list(nodes)]
+    while stack:
+        for node in stack.pop():
+            for body in node.bodies:
+                stack.append(list(body.nodes))
+            schema = node.schema
+            if schema in seen:
+                continue
+            seen.add(schema)
+            low, high = bounds.get(schema.domain, (node, node))
+            bounds[schema.domain] = (
+                node if schema.since > low.schema.since else low,
+                node if schema.until < high.schema.until else high,
+            )
+            asked[schema.domain] = max(asked.get(schema.domain, 1), schema.version)
+    imports: dict[str, int] = {}
+    for domain in ["", *sorted(set(bounds) - {""})]:
+        preferred = (wanted or schemas.opset_in_force()) if domain == "" else asked[domain]
+        if domain not in bounds:
+            imports[domain] = preferred
+            continue
+        low, high = bounds[domain]
+        if low.schema.since > high.schema.until:
+            raise OpsetError(f"{what}: two operators share no opset{_interval(low)}{_interval(high)}" + at(site))
+        if low.schema.since <= preferred <= high.schema.until:
+            imports[domain] = preferred
+        elif domain == "" and wanted is not None:
+            wrong = low if wanted < low.schema.since else high
+            raise OpsetError(f"{what}: an operator does not mean the same at opset {wanted}{_interval(wrong)}" + at(site))
+        else:
+            imports[domain] = min(high.schema.until, schemas.newest(domain))
+    return imports
+
+
+def _interval(node: Node) -> str:
+    schema = node.schema
+    last = "on" if schema.until == schemas.FOREVER else f"to {schema.until}"
+    return f"\n  {schema.label} as written here is of opset {schema.since} {last}{at(node.site)}"
+
+
+@overload
+def model(function: Callable[..., Any], /) -> Model: ...
+@overload
+def model(
+    *, opset: int | None = None, name: str | None = None
+) -> Callable[[Callable[..., Any]], Model]: ...
+def model(
+    function: Callable[..., Any] | None = None, /, *, opset: int | None = None, name: str | None = None
+) -> Any:
+    """A model from a function, traced once with symbolic inputs.
+
+    Parameters annotated with a type become the model's inputs; the others are Python values. If one of those has no
+    default, the result is a function of them that returns the model.
+
+    >>> import graphdsl as gd
+    >>> @gd.model
+    ... def linear_func(a: gd.float32[10, 10], x: gd.float32[10, 10], b: gd.float32[10, 10]):
+    ...     return a * x + b
+    >>> [node.op_type for node in linear_func.nodes]
+    ['Mul', 'Add']
+
+    Args:
+        function: Returns a tensor, a tuple of tensors, or a dict by output name.
+        opset: The opset in force while it is traced; by default the one in force where it is written.
+        name: The graph's name; by default the function's.
+
+    Raises:
+        BuildError: it returns no tensors, or uses tensors that are not its own.
+    """
+    if function is None:
+        return lambda f: model(f, opset=opset, name=name)  # type: ignore[call-overload]
+    if not callable(function):
+        raise BuildError(f"gd.model takes a function, got {function!r}" + at(caller()))
+    types, values = _parameters(function)
+    label = name or getattr(function, "__name__", "graph")
+
+    def trace(*given: Any, **named: Any) -> Model:
+        bound = inspect.Signature(values).bind(*given, **named)
+        bound.apply_defaults()
+        return _trace(function, types, bound.arguments, label, opset)
+
+    if any(p.default is p.empty for p in values):
+        trace.__name__ = trace.__qualname__ = label
+        trace.__doc__ = function.__doc__
+        trace.__signature__ = inspect.Signature(values)  # type: ignore[attr-defined]
+        return trace
+    return trace()
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], list[inspect.Parameter]]:
+    """The parameters that are inputs (with their types as annotations), and those that are Python values."""
+    signature = inspect.signature(function, eval_str=True)
+    inputs: dict[str, inspect.Parameter] = {}
+    values: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.annotation is not parameter.empty and is_type(parameter.annotation):
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise BuildError(f"@gd.model: *{parameter.name} cannot be inputs; name each one" + at(caller()))
+            inputs[parameter.name] = parameter.replace(annotation=as_type(parameter.annotation))
+        elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            values.append(parameter)
+    return inputs, values
+
+
+def _trace(
+    function: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    values: Mapping[str, Any],
+    label: str,
+    opset: int | None,
+) -> Model:
+    site = caller()
+    what = f"model {label!r}"
+    trace = Trace(what, None, site)
+    version = schemas.opset_in_force() if opset is None else opset
+    with schemas.opset_forced(version), tracing(trace):
+        inputs = {
+            name: Tensor(Input(name, p.annotation, trace, site, _default(p))) for name, p in parameters.items()
+        }
+        given = dict(values) | inputs
+        arguments, keywords = [], {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                arguments.append(given[name])
+            elif parameter.kind is parameter.KEYWORD_ONLY:
+                keywords[name] = given[name]
+        outputs = as_outputs(function(*arguments, **keywords), what)
+        for _, value in outputs:
+            if value.owner is not trace and value.owner is not None:
+                trace.admit(value, site)
+        result = assemble(outputs, list(inputs.values()), name=label, opset=opset, what=what)
+    trace.released = True
+    return result
+
+
+def _default(parameter: inspect.Parameter) -> np.ndarray | None:
+    if parameter.default is parameter.empty or parameter.default is None:
+        return None
+    found = lifting.adopt(parameter.default, parameter.annotation.dtype) if not isinstance(
+        parameter.default, np.ndarray
+    ) else lifting.constant(parameter.default, None)
+    return found.array
+
+
+__all__ = ["Constant", "ROOT", "build", "constant", "input", "model"]

@@ -1,0 +1,280 @@
+"""Model to `ModelProto`: where names are decided, and the IR version.
+
+The same program gives the same bytes, and they equal what `onnx.helper` gives for the same names: attributes are
+sorted, absent ones dropped, nodes unnamed unless the model names them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .attributes import to_attribute
+from .errors import BuildError
+from .ir import SEALED, Function, Graph, ModelData, Node, Output, Value
+from .sites import locate
+from .types import DType, TensorType, to_proto
+from .walk import graphs
+
+Store = Callable[[onnx.TensorProto, np.ndarray], bool]
+"""Puts an initializer's data elsewhere than into the proto; False where it does not want to."""
+
+
+class Names(dict[Value, str]):
+    """The names of the values in scope. A value without one is a constant met for the first time."""
+
+    def __init__(self, constant: Callable[[Value], str]) -> None:
+        super().__init__()
+        self._constant = constant
+
+    def __missing__(self, value: Value) -> str:
+        return self._constant(value)
+
+
+class Emitter:
+    """Emits one model: names are unique over the graph and all its bodies."""
+
+    def __init__(self, *, locations: bool = False, numbered: bool = False, store: Store | None = None) -> None:
+        self.names = Names(self._name_constant)
+        """What each value is called in the emitted model."""
+        self.numbered: list[Node] | None = [] if numbered else None
+        """The nodes by the numbers that name them, where a runtime's messages must lead back to them."""
+        self._locations = locations
+        self._store = store
+        self._taken: set[str] = set()
+        self._counters: dict[str, int] = {}
+        self._top: Any = None
+
+    def model(self, model: ModelData) -> onnx.ModelProto:
+        """The model as a proto."""
+        graph = onnx.GraphProto()
+        graph.name = model.graph.name
+        self._top = graph
+        self._graph(model.graph, graph)
+        proto = helper.make_model(
+            onnx.GraphProto(),
+            ir_version=model.ir_version,
+            opset_imports=[helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
+        )
+        proto.graph.CopyFrom(graph)
+        for field, text in (
+            ("producer_name", model.producer),
+            ("producer_version", model.producer_version),
+            ("domain", model.domain),
+            ("doc_string", model.doc),
+        ):
+            if text:
+                setattr(proto, field, text)
+        if model.model_version:
+            proto.model_version = model.model_version
+        _metadata(proto.metadata_props, model.metadata.items())
+        for function in model.functions:
+            self._function(function, proto.functions.add())
+        return proto
+
+    def _graph(self, graph: Graph, proto: Any) -> None:
+        names, taken = self.names, self._taken
+        for value in graph.inputs:
+            names[value] = self._free(value.name or "input")
+            info = proto.input.add()
+            info.name = names[value]
+            if value.type is not None:
+                info.type.CopyFrom(to_proto(value.type))
+            if value.default is not None:
+                self._initializer(self._top.initializer.add(), names[value], value.default)
+        copies = self._name_outputs(graph.outputs, {value.name for node in graph.nodes for value in node.outputs})
+        for constant in graph.constants:
+            names[constant]
+        nodes = proto.node
+        for node in graph.nodes:
+            inputs = [names[v] if v is not None else "" for v in node.inputs]
+            operator = node.schema.name
+            outputs = []
+            for value in node.outputs:
+                name = names.get(value)
+                if name is None:
+                    wanted = value.name
+                    if wanted and wanted not in taken:
+                        taken.add(wanted)
+                        name = wanted
+                    else:
+                        name = self._free(wanted) if wanted else self._count(operator)
+                    names[value] = name
+                outputs.append(name)
+            made = nodes.add(op_type=operator, input=inputs, output=outputs)
+            if node.schema.domain:
+                made.domain = node.schema.domain
+            if node.attributes:
+                self._attributes(node, made)
+            if node.info is not None or self._locations or self.numbered is not None:
+                self._describe(node, made)
+        for value, name in copies:
+            nodes.add(op_type="Identity", input=[names[value]], output=[name])
+        for name, output in zip(self._output_names, graph.outputs, strict=True):
+            info = proto.output.add()
+            info.name = name
+            if output.value.type is not None:
+                info.type.CopyFrom(to_proto(output.value.type))
+        if graph.doc:
+            proto.doc_string = graph.doc
+        _metadata(proto.metadata_props, graph.metadata)
+
+    def _name_outputs(self, outputs: tuple[Output, ...], inner: set[str | None]) -> list[tuple[Value, str]]:
+        """Name the outputs, before all other values; the answer lists the copies that Identity nodes make."""
+        copies: list[tuple[Value, str]] = []
+        chosen: list[str] = []
+        for index, (name, value) in enumerate(outputs):
+            own = value.name if value.name != SEALED else None
+            known = self.names.get(value)
+            if name is not None and name == known and name not in chosen:  # an input, handed through under its name
+                chosen.append(name)
+                continue
+            wanted = name or (own if known is None else None)
+            if wanted is None or (wanted in self._taken and name is None):
+                default = "output" if len(outputs) == 1 else f"output_{index}"
+                wanted = self._free(default, inner)
+            else:
+                if wanted in self._taken:
+                    raise BuildError(f"the output name {wanted!r} is taken by an input or another output")
+                self._taken.add(wanted)
+            chosen.append(wanted)
+            if known is None and (own is None or own == wanted):
+                if value.node is None:  # a constant: it becomes an initializer of this name
+                    self._top_constant(value, wanted)
+                else:
+                    self.names[value] = wanted
+            else:
+                copies.append((value, wanted))
+        self._output_names = chosen
+        return copies
+
+    def _attributes(self, node: Node, made: Any) -> None:
+        specs = node.schema.attributes
+        for name, value in node.attributes.items():
+            spec = specs.get(name)
+            made.attribute.append(to_attribute(name, value, spec.kind if spec else None, self._body))
+
+    def _body(self, graph: Graph) -> onnx.GraphProto:
+        proto = onnx.GraphProto()
+        proto.name = graph.name
+        outer = getattr(self, "_output_names", [])
+        self._graph(graph, proto)
+        self._output_names = outer
+        return proto
+
+    def _describe(self, node: Node, made: Any) -> None:
+        if node.info is not None:
+            made.name, made.doc_string, made.overload = node.info.name, node.info.doc, node.info.overload
+            _metadata(made.metadata_props, node.info.metadata)
+        if self.numbered is not None:
+            made.name = str(len(self.numbered))
+            self.numbered.append(node)
+        if self._locations:
+            location = locate(node.site)
+            if location is not None:
+                _metadata(made.metadata_props, [("graphdsl.location", str(location))])
+
+    def _function(self, function: Function, proto: Any) -> None:
+        raise NotImplementedError
+
+    # Names
+
+    def _free(self, wanted: str, avoid: Iterable[str | None] = ()) -> str:
+        """The wanted name, or the first of `name_1`, `name_2`, ... that is not taken."""
+        name, taken = wanted, self._taken
+        while name in taken or name in avoid:
+            self._counters[wanted] = number = self._counters.get(wanted, 0) + 1
+            name = f"{wanted}_{number}"
+        taken.add(name)
+        return name
+
+    def _count(self, stem: str) -> str:
+        """The first of `Stem_0`, `Stem_1`, ... that is not taken."""
+        taken, counters = self._taken, self._counters
+        number = counters.get(stem, -1) + 1
+        name = f"{stem}_{number}"
+        while name in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        counters[stem] = number
+        taken.add(name)
+        return name
+
+    def _name_constant(self, value: Value) -> str:
+        if value.array is None:
+            raise BuildError(f"{value!r} is used, but is neither made in this graph nor one of its inputs")
+        name = self._free(value.name) if value.name else self._count("const")
+        self._top_constant(value, name)
+        return name
+
+    def _top_constant(self, value: Value, name: str) -> None:
+        """Constants belong to no body: they are initializers of the outermost graph, each once."""
+        assert value.array is not None
+        self.names[value] = name
+        self._initializer(self._top.initializer.add(), name, value.array)
+
+    def _initializer(self, proto: onnx.TensorProto, name: str, array: np.ndarray) -> None:
+        if self._store is not None:
+            proto.name = name
+            if self._store(proto, array):
+                return
+        fill_tensor(proto, name, array)
+
+
+_RAW_KINDS = "biufc"
+
+
+def fill_tensor(proto: onnx.TensorProto, name: str, array: np.ndarray) -> None:
+    """Write an array into a `TensorProto`, as `numpy_helper.from_array` does, without a copy more than needed."""
+    if array.dtype.kind in _RAW_KINDS and array.dtype.isnative:
+        proto.dims.extend(array.shape)
+        proto.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+        proto.raw_data = array.tobytes()
+        proto.name = name
+    else:
+        proto.CopyFrom(numpy_helper.from_array(array, name))
+
+
+def _metadata(target: Any, pairs: Iterable[tuple[str, str]]) -> None:
+    for key, value in pairs:
+        entry = target.add()
+        entry.key, entry.value = key, value
+
+
+# The IR version
+
+_BY_OPSET = {("" if d == "ai.onnx" else d, v): ir for (d, v), ir in helper.OP_SET_ID_VERSION_MAP.items()}
+_BY_DTYPE = {"bfloat16": 4, "float4e2m1": 11, "float8e8m0": 12, "int4": 10, "uint4": 10, "int2": 13, "uint2": 13} | dict.fromkeys(
+    ("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9
+)
+
+
+def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], functions: tuple[Function, ...] = ()) -> int:
+    """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
+    least = 4  # initializers need not be inputs
+    for domain, version in opset_imports.items():
+        known = [ir for (d, v), ir in _BY_OPSET.items() if d == domain and v >= version]
+        least = max(least, min(known, default=3))
+    if functions:
+        least = max(least, 10 if any(f.overload for f in functions) else 8)
+    for part in (graph, *(f.graph for f in functions)):
+        for inner in graphs(part):
+            least = max(least, _least_of(inner))
+    return least
+
+
+def _least_of(graph: Graph) -> int:
+    dtypes: set[DType] = set()
+    least = 10 if graph.metadata else 3
+    for value in graph.inputs:
+        if isinstance(value.type, TensorType):
+            dtypes.add(value.type.dtype)
+    for node in graph.nodes:
+        if node.info is not None and (node.info.metadata or node.info.overload):
+            least = max(least, 10)
+        for value in node.outputs:
+            if isinstance(value.type, TensorType):
+                dtypes.add(value.type.dtype)
+    return max([least, *(_BY_DTYPE.get(d.name, 3) for d in dtypes)])

@@ -1,0 +1,271 @@
+"""The graph as data: values, nodes, graphs and models. Frozen, compared by identity, without behaviour.
+
+A node is made after its inputs and never changed, so creation order is a topological order and a cycle cannot be
+written. What a node refers to is a value: a node's output, an input of a graph, or a constant.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from types import MappingProxyType
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import onnx
+
+from .errors import NameConflict
+from .schemas import Schema
+from .sites import Site
+from .types import Type
+
+next_order = count().__next__
+"""The number of the next node that is made, in this process."""
+
+NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
+
+SEALED = ""
+"""The name of a value that had none when a model first held it; see `give_name`."""
+
+
+def _refuse(self: object, name: str, value: object = None) -> NoReturn:
+    raise AttributeError(f"{type(self).__name__} is immutable; gd.rewrite and gd.transform make changed models")
+
+
+class Value:
+    """One value of a graph: an output of `node`. `Input` and `Constant` are the other two kinds."""
+
+    __slots__ = ("__weakref__", "index", "name", "node", "owner", "type")
+
+    array: np.ndarray | None = None
+    """The data of a constant, else None."""
+
+    def __init__(self, type: Type | None, node: "Node | None", index: int, owner: object) -> None:
+        self.type = type
+        self.node = node
+        self.index = index
+        self.owner = owner
+        """The trace in which it was made; None for constants, which belong to no body."""
+        self.name: str | None = None
+        """The user's name for it, None when it has none, `SEALED` when it can no longer be given one."""
+
+    @property
+    def site(self) -> Site | None:
+        """Where in the user's code it was made."""
+        return self.node.site if self.node else None
+
+    def __repr__(self) -> str:
+        made = f"output {self.index} of {self.node.schema.name}" if self.node else type(self).__name__.lower()
+        return f"<{made} {self.name!r}: {self.type}>" if self.name else f"<{made}: {self.type}>"
+
+
+class Input(Value):
+    """An input of a graph, body or function; `default` is the array of an initializer that is also an input."""
+
+    __slots__ = ("_site", "default")
+
+    def __init__(
+        self, name: str | None, type: Type | None, owner: object, site: Site | None, default: np.ndarray | None = None
+    ) -> None:
+        super().__init__(type, None, 0, owner)
+        self.name = name
+        self._site = site
+        self.default = default
+
+    @property
+    def site(self) -> Site | None:
+        return self._site
+
+
+class Constant(Value):
+    """A value known now: an initializer of the graphs that use it."""
+
+    __slots__ = ("_site", "array")
+
+    def __init__(self, array: Any, type: Type, site: Site | None, name: str | None = None) -> None:
+        super().__init__(type, None, 0, None)
+        self.array = array
+        self.name = name
+        self._site = site
+
+    @property
+    def site(self) -> Site | None:
+        return self._site
+
+
+def give_name(value: Value, name: str) -> None:
+    """Name a value, once, before any model holds it.
+
+    Raises:
+        NameConflict: it has another name, or a model holds it already.
+    """
+    if value.name == name:
+        return
+    if value.name is None:
+        value.name = name
+    elif value.name == SEALED:
+        raise NameConflict(f"a model holds this tensor already, so it cannot be named {name!r}; write gd.rename")
+    else:
+        raise NameConflict(f"this tensor is named {value.name!r} already, so it cannot be named {name!r}")
+
+
+class Reference(NamedTuple):
+    """The value of a node's attribute inside a function: the function's attribute `name` (`ref_attr_name`)."""
+
+    name: str
+    kind: int
+
+
+class Opaque(NamedTuple):
+    """An attribute value kept as ONNX wrote it: what has no simpler Python form."""
+
+    proto: onnx.AttributeProto
+
+
+class NodeInfo(NamedTuple):
+    """What a node carries besides its meaning; most nodes have none."""
+
+    name: str = ""
+    doc: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    overload: str = ""
+
+
+class _NodeFields:
+    __slots__ = ("__weakref__", "attributes", "info", "inputs", "order", "outputs", "schema", "site")
+
+
+class Node(_NodeFields):
+    """One call of an operator: `schema`, `inputs` (None for an absent optional one), `attributes`, `outputs`."""
+
+    __slots__ = ()
+
+    schema: Schema
+    inputs: tuple[Value | None, ...]
+    attributes: Mapping[str, Any]
+    """Python values by name: int, float, str or bytes, array, `Type`, `Graph`, tuples of these, `Reference`."""
+    outputs: tuple[Value, ...]
+    order: int
+    """Its place in creation order."""
+    site: Site | None
+    info: NodeInfo | None
+
+    __setattr__ = _refuse
+    __delattr__ = _refuse
+
+    @property
+    def op_type(self) -> str:
+        """The operator's name."""
+        return self.schema.name
+
+    @property
+    def domain(self) -> str:
+        """The operator's domain; empty for the default one."""
+        return self.schema.domain
+
+    @property
+    def bodies(self) -> "tuple[Graph, ...]":
+        """The graphs among the attributes (branches and loop bodies)."""
+        if not self.attributes:
+            return ()
+        found: list[Graph] = []
+        for value in self.attributes.values():
+            if isinstance(value, Graph):
+                found.append(value)
+            elif isinstance(value, tuple):
+                found.extend(item for item in value if isinstance(item, Graph))
+        return tuple(found)
+
+    def __repr__(self) -> str:
+        return f"<{self.schema.label} node, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
+
+
+def make_node(
+    schema: Schema,
+    inputs: tuple[Value | None, ...],
+    attributes: Mapping[str, Any],
+    types: tuple[Type | None, ...],
+    owner: object,
+    site: Site | None,
+    info: NodeInfo | None = None,
+) -> Node:
+    """The one place where nodes are made. What it is given must have been checked (tensor/calling.py)."""
+    node = _NodeFields()
+    node.schema = schema  # type: ignore[attr-defined]
+    node.inputs = inputs  # type: ignore[attr-defined]
+    node.attributes = attributes  # type: ignore[attr-defined]
+    node.order = next_order()  # type: ignore[attr-defined]
+    node.site = site  # type: ignore[attr-defined]
+    node.info = info  # type: ignore[attr-defined]
+    # fields are set while the object is still writable, which costs half of what going around a frozen class does
+    if len(types) == 1:
+        node.outputs = (Value(types[0], node, 0, owner),)  # type: ignore[attr-defined, arg-type]
+    else:
+        node.outputs = tuple(Value(t, node, i, owner) for i, t in enumerate(types))  # type: ignore
+    node.__class__ = Node  # type: ignore[assignment]
+    return node  # type: ignore[return-value]
+
+
+class Output(NamedTuple):
+    """One output of a graph: the name it is given, if any, and the value."""
+
+    name: str | None
+    value: Value
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Graph:
+    """A graph: of a model, a branch or a loop body. `nodes` are in topological order."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Output, ...]
+    captures: tuple[Value, ...] = ()
+    """Values of enclosing graphs that the nodes, or bodies inside them, refer to."""
+    constants: tuple[Constant, ...] = ()
+    """Constants to emit even where nothing uses them."""
+    doc: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Function:
+    """A local function: a body that nodes call as the operator `domain::name`."""
+
+    domain: str
+    name: str
+    overload: str
+    graph: Graph
+    attributes: tuple[str, ...]
+    """Names of attributes that a call must give."""
+    defaults: Mapping[str, Any]
+    """Attributes that a call may leave out."""
+    opset_imports: Mapping[str, int]
+    doc: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ModelData:
+    """A model: the graph, its functions and what the file says about it. `models.Model` adds what users call."""
+
+    graph: Graph
+    opset_imports: Mapping[str, int]
+    ir_version: int
+    functions: tuple[Function, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES)
+    doc: str = ""
+    producer: str = ""
+    producer_version: str = ""
+    domain: str = ""
+    model_version: int = 0
+
+
+def constant_array(value: Value | None) -> np.ndarray | None:
+    """The data of a value that is known now: a constant, or the output of a Constant node."""
+    if value is None:
+        return None
+    if value.array is not None or value.node is None or value.node.schema.name != "Constant" or value.node.domain:
+        return value.array
+    found = value.node.attributes.get("value")
+    return found if isinstance(found, np.ndarray) else None

@@ -1,0 +1,332 @@
+"""Operator schemas by domain and opset, the opset in force, and operators declared by users.
+
+A `Schema` is what the library needs to know of one operator at one opset version, read once from `onnx.defs` (for
+`com.microsoft` from ONNX Runtime, where it is installed). `since` and `until` bound the opset versions in which the
+operator means the same; a node keeps its schema, so a graph knows which opsets fit it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import Any, NamedTuple
+
+import onnx
+from onnx.defs import OpSchema
+
+from .errors import OpsetError, UnknownOperator, nearest
+
+DEFAULT_OPSET = 21
+"""The opset in force when none is chosen: the newest that the oldest supported ONNX Runtime (1.20) runs."""
+
+NEWEST_OPSET: int = onnx.defs.onnx_opset_version()
+"""The newest opset of the default domain that the installed onnx defines."""
+
+FOREVER = 2**31 - 1
+"""`Schema.until` of an operator that has no newer version."""
+
+_opset: ContextVar[int] = ContextVar("graphdsl_opset", default=DEFAULT_OPSET)
+
+
+class Parameter(NamedTuple):
+    """One formal input or output of an operator."""
+
+    name: str
+    type_str: str
+    types: frozenset[str]
+    required: bool
+    variadic: bool
+    homogeneous: bool
+    least: int
+    """How many a variadic parameter takes at the least."""
+
+
+class AttributeSpec(NamedTuple):
+    """One attribute of an operator; `kind` is a number of `AttributeProto.AttributeType`."""
+
+    name: str
+    kind: int
+    required: bool
+    default: onnx.AttributeProto | None
+    doc: str
+
+
+class Schema:
+    """One operator of one domain at one opset version."""
+
+    __slots__ = (
+        "attributes",
+        "deterministic",
+        "doc",
+        "domain",
+        "inputs",
+        "least_inputs",
+        "least_outputs",
+        "memo",
+        "most_inputs",
+        "most_outputs",
+        "name",
+        "native",
+        "outputs",
+        "rule",
+        "simple",
+        "since",
+        "until",
+        "version",
+    )
+
+    def __init__(
+        self,
+        domain: str,
+        name: str,
+        *,
+        version: int,
+        since: int,
+        until: int,
+        inputs: tuple[Parameter, ...],
+        outputs: tuple[Parameter, ...],
+        attributes: dict[str, AttributeSpec],
+        doc: str = "",
+        deterministic: bool = True,
+        native: OpSchema | None = None,
+        rule: Callable[..., Any] | None = None,
+    ) -> None:
+        self.domain = domain
+        self.name = name
+        self.version = version
+        """The opset version it was looked up at."""
+        self.since = since
+        self.until = until
+        """The last opset version in which the operator means the same."""
+        self.inputs = inputs
+        self.outputs = outputs
+        self.attributes = attributes
+        self.doc = doc
+        self.deterministic = deterministic
+        """False for operators such as RandomNormal, whose nodes must never be merged or folded."""
+        self.native = native
+        """The schema of `onnx.defs`, where the operator is ONNX's."""
+        self.rule = rule
+        """The type rule of an operator that `onnx.defs` does not infer."""
+        self.least_inputs = _least(inputs)
+        self.most_inputs = _most(inputs)
+        self.least_outputs = _least(outputs)
+        self.most_outputs = _most(outputs)
+        # one output, fixed number of required inputs: the call needs no further look at its arity
+        self.simple = (
+            len(inputs) if self.least_inputs == self.most_inputs and self.most_outputs == self.least_outputs == 1 else -1
+        )
+        self.memo: dict[Any, Any] = {}
+        """What inference found for input types met before; see inference.py."""
+
+    @property
+    def label(self) -> str:
+        """The operator's name as messages show it: with its domain, unless that is the default one."""
+        return f"{self.domain}::{self.name}" if self.domain else self.name
+
+    def input(self, index: int) -> Parameter:
+        """The formal input that the actual input `index` belongs to."""
+        return self.inputs[min(index, len(self.inputs) - 1)]
+
+    def output(self, index: int) -> Parameter:
+        """The formal output that the actual output `index` belongs to."""
+        return self.outputs[min(index, len(self.outputs) - 1)]
+
+    def __repr__(self) -> str:
+        last = "" if self.until == FOREVER else f" to {self.until}"
+        return f"<{self.label}, opset {self.since}{last}>"
+
+
+def _least(parameters: tuple[Parameter, ...]) -> int:
+    needed = [i + (p.least if p.variadic else 1) for i, p in enumerate(parameters) if p.required or p.variadic]
+    if parameters and parameters[-1].variadic and not parameters[-1].least:
+        needed = needed[:-1]
+    return max(needed, default=0)
+
+
+def _most(parameters: tuple[Parameter, ...]) -> int:
+    return FOREVER if parameters and parameters[-1].variadic else len(parameters)
+
+
+_declared: dict[tuple[str, str], Schema] = {}
+
+
+def declare(schema: Schema) -> Schema:
+    """Make an operator that only others implement known under its domain and name; the last declaration counts."""
+    _declared[schema.domain, schema.name] = schema
+    return schema
+
+
+def declared(domain: str, name: str) -> Schema | None:
+    """The declaration of a user's operator, if there is one."""
+    return _declared.get((domain, name))
+
+
+@cache
+def _history() -> dict[tuple[str, str], list[int]]:
+    """The versions at which each operator was defined or changed, in order."""
+    versions: dict[tuple[str, str], list[int]] = {}
+    for native in onnx.defs.get_all_schemas_with_history():
+        versions.setdefault((native.domain, native.name), []).append(native.since_version)
+    for known in versions.values():
+        known.sort()
+    return versions
+
+
+def operators(domain: str, version: int | None = None) -> list[str]:
+    """The names of a domain's operators, of those that exist at a version when one is given."""
+    own = {name for d, name in _declared if d == domain}
+    if domain == "com.microsoft":
+        return sorted(own | set(_contributed()))
+    names = {n for (d, n), since in _history().items() if d == domain and (version is None or since[0] <= version)}
+    if version is not None:
+        names = {n for n in names if not onnx.defs.get_schema(n, version, domain).deprecated}
+    return sorted(own | names)
+
+
+def domains() -> set[str]:
+    """Every domain in which an operator is known."""
+    return {d for d, _ in _history()} | {d for d, _ in _declared} | {"com.microsoft"}
+
+
+def newest(domain: str) -> int:
+    """The newest known version of a domain."""
+    if domain == "":
+        return NEWEST_OPSET
+    if domain == "ai.onnx.ml":
+        return int(onnx.defs.onnx_ml_opset_version())
+    return max((since[-1] for (d, _), since in _history().items() if d == domain), default=1)
+
+
+_found: dict[tuple[str, str, int], Schema] = {}
+
+
+def lookup(domain: str, name: str, version: int) -> Schema:
+    """The schema of an operator at an opset version.
+
+    Raises:
+        UnknownOperator: no such operator at this version; the message says where it exists, or the nearest name.
+    """
+    schema = _found.get((domain, name, version))
+    if schema is None:
+        schema = _declared.get((domain, name))
+        if schema is not None:
+            return schema
+        schema = _find(domain, name, version)
+        _found[domain, name, version] = schema
+    return schema
+
+
+def _find(domain: str, name: str, version: int) -> Schema:
+    if domain == "com.microsoft":
+        contributed = _contributed().get(name)
+        if contributed is None:
+            raise UnknownOperator(_unknown(domain, name, version))
+        return _read(contributed, version, FOREVER)
+    since = _history().get((domain, name), [])
+    past = [v for v in since if v <= version]
+    if not past:
+        raise UnknownOperator(_unknown(domain, name, version))
+    native = onnx.defs.get_schema(name, version, domain)
+    if native.deprecated:
+        raise UnknownOperator(
+            f"{name!r} was withdrawn at opset {native.since_version}, and the opset in force is {version}; "
+            f"it exists up to opset {native.since_version - 1}: with gd.opset({native.since_version - 1}): ..."
+        )
+    until = since[len(past)] - 1 if len(past) < len(since) else FOREVER
+    return _read(native, version, until)
+
+
+def _unknown(domain: str, name: str, version: int) -> str:
+    since = _history().get((domain, name))
+    if since:
+        where = f"gd.opset({since[0]})" if not domain else f"gd.domain({domain!r}, {since[0]})"
+        in_force = "the opset in force is" if not domain else f"the version of {domain!r} given is"
+        return f"{name!r} exists since opset {since[0]}, and {in_force} {version}; write {where}.{name}"
+    if domain and domain not in domains():
+        return (
+            f"no operator {name!r} is known in domain {domain!r}; declare it with "
+            f"@gd.custom_op({domain + '::' + name!r}) and its type rule, or define it with @gd.function"
+        )
+    known = operators(domain)
+    label = f" in domain {domain!r}" if domain else ""
+    if domain == "com.microsoft" and not known:
+        return f"the operators of 'com.microsoft' are known from ONNX Runtime, which is not installed: no {name!r}"
+    other = sorted(d for d in domains() if d != domain and name in operators(d))
+    hint = f"; it exists in domain {other[0]!r}" if other else nearest(name, known)
+    return f"ONNX has no operator {name!r}{label}{hint}"
+
+
+@cache
+def _contributed() -> dict[str, Any]:
+    """ONNX Runtime's own schemas of `com.microsoft`, by name; none where the runtime is not installed."""
+    try:
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+    except ImportError:
+        return {}
+    return {s.name: s for s in state.get_all_operator_schema() if s.domain == "com.microsoft"}
+
+
+def _read(native: Any, version: int, until: int) -> Schema:
+    return Schema(
+        native.domain,
+        native.name,
+        version=version,
+        since=native.since_version,
+        until=until,
+        inputs=tuple(map(_parameter, native.inputs)),
+        outputs=tuple(map(_parameter, native.outputs)),
+        attributes={name: _attribute(spec) for name, spec in native.attributes.items()},
+        doc=native.doc or "",
+        deterministic=not getattr(native, "non_deterministic", False),
+        native=native if isinstance(native, OpSchema) else None,
+    )
+
+
+def _parameter(native: Any) -> Parameter:
+    option = native.option.name
+    return Parameter(
+        name=native.name,
+        type_str=getattr(native, "type_str", None) or native.typeStr,
+        types=frozenset(native.types),
+        required=option == "Single",
+        variadic=option == "Variadic",
+        homogeneous=getattr(native, "is_homogeneous", True),
+        least=getattr(native, "min_arity", 1),
+    )
+
+
+def _attribute(native: Any) -> AttributeSpec:
+    kind = native.type.value if hasattr(native.type, "value") else int(native.type)
+    default = getattr(native, "default_value", None)
+    if not isinstance(default, onnx.AttributeProto):
+        raw = getattr(native, "_default_value", b"")
+        default = onnx.AttributeProto.FromString(raw) if isinstance(raw, bytes) else None
+    present = default is not None and default.type != onnx.AttributeProto.UNDEFINED
+    return AttributeSpec(native.name, kind, native.required, default if present else None, native.description or "")
+
+
+def opset_in_force() -> int:
+    """The opset version of the default domain that `op.X` means here."""
+    return _opset.get()
+
+
+def known_opset(version: int) -> int:
+    """The version, if it is one that the installed onnx defines.
+
+    Raises:
+        OpsetError: it is not.
+    """
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= NEWEST_OPSET:
+        raise OpsetError(f"opset {version!r} is not known; onnx {onnx.__version__} defines opsets 1 to {NEWEST_OPSET}")
+    return version
+
+
+@contextmanager
+def opset_forced(version: int) -> Iterator[None]:
+    """Put an opset in force for the code inside, in this thread or task only."""
+    token = _opset.set(known_opset(version))
+    try:
+        yield
+    finally:
+        _opset.reset(token)

@@ -1,0 +1,12 @@
+"""Tensors: the handle (handle.py), the primitive that makes nodes (calling.py) and NumPy's manners on top."""
+
+from .elementwise import Elementwise
+
+
+class Tensor(Elementwise):
+    """A tensor in a graph that is being written. It has NumPy's operators and methods, and no value until it runs."""
+
+    __slots__ = ()
+
+
+__all__ = ["Tensor"]

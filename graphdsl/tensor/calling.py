@@ -1,0 +1,338 @@
+"""The primitive that makes a node: every operator, however it is written, passes through `call`.
+
+`call` checks a call against the operator's schema and hands it to the trace in force. A `Trace` lifts constants,
+infers the types of the outputs and makes the node; the trace of a pattern does neither.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..allowed import allowed_values
+from ..attributes import kind_word, normalise
+from ..dims import Dim
+from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError, nearest
+from ..inference import infer
+from ..ir import NO_ATTRIBUTES, Constant, Value, make_node
+from ..schemas import FOREVER, Schema, lookup, newest, opset_in_force
+from ..sites import Site, at, caller
+from ..types import DType, TensorType, from_text
+from . import lifting
+from .handle import Handle
+
+
+class Trace:
+    """Where nodes are made: the program itself, or the body of a model, function, branch or loop being traced.
+
+    Values belong to the trace in which they were made. A trace sees its own values, constants, and those of the traces
+    that enclose it (`parent`).
+    """
+
+    __slots__ = ("label", "memo", "parent", "released", "site")
+
+    def __init__(self, label: str, parent: "Trace | None", site: Site | None = None) -> None:
+        self.label = label
+        """What messages call it: "model 'f'", "the body of Loop"."""
+        self.parent = parent
+        self.site = site
+        self.memo: dict[Any, Value] = {}
+        """What was computed once for the whole trace, such as the size of a tensor's axis."""
+        self.released = False
+        """Whether a model holds its values now, so that the program may build on them."""
+
+    def call(
+        self,
+        schema: Schema,
+        inputs: Sequence[Any],
+        attributes: Mapping[str, Any],
+        count: int,
+        site: Site | None,
+    ) -> tuple[Value, ...]:
+        """Make a node of a call that fits the schema, and answer with its outputs."""
+        values: list[Value | None] = []
+        for item in inputs:
+            if isinstance(item, Handle):
+                value = item._v
+                if value.owner is not self and value.owner is not None:
+                    self.admit(value, site)
+                values.append(value)
+            else:
+                values.append(None)
+        for index, item in enumerate(inputs):
+            if item is not None and values[index] is None:
+                values[index] = _lift(schema, index, item, values, site)
+        taken = tuple(values)
+        types = infer(schema, taken, attributes, count, site)
+        return make_node(schema, taken, attributes, types, self, site).outputs
+
+    def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
+        """An attribute's value as the node keeps it.
+
+        Raises:
+            SignatureError: it is of another kind, or none of the values that the standard lists.
+        """
+        try:
+            result = normalise(kind, value)
+        except (TypeError, ValueError):
+            raise SignatureError(
+                f"{schema.label}: attribute {name!r} is {kind_word(kind)}, got {_shown(value)}" + at(site)
+            ) from None
+        allowed = allowed_values(schema.domain, schema.name, name, schema.since)
+        if allowed is not None:
+            for item in result if isinstance(result, tuple) else (result,):
+                if isinstance(item, (str, bytes)) and item not in allowed:
+                    raise SignatureError(
+                        f"{schema.label}: attribute {name!r} is one of {', '.join(map(repr, allowed))}, "
+                        f"got {item!r}{nearest(str(item), allowed)}" + at(site)
+                    )
+        return result
+
+    def admit(self, value: Value, site: Site | None) -> None:
+        """Check that a value of another trace may be used here.
+
+        Raises:
+            ScopeError: it belongs to a body or model that does not enclose this one.
+        """
+        home = value.owner
+        outer: Trace | None = self
+        while outer is not None:
+            if home is outer or (outer is ROOT and isinstance(home, Trace) and home.released):
+                return
+            outer = outer.parent
+        raise ScopeError(_out_of_scope(value, self) + at(site))
+
+
+def _out_of_scope(value: Value, here: Trace) -> str:
+    home = value.owner
+    name = f"the tensor {value.name!r}" if value.name else "a tensor"
+    made = f"{name} made in {home.label}" if isinstance(home, Trace) else name
+    origin = at(value.site).replace("at ", "made at ", 1)
+    if here is ROOT or (isinstance(home, Trace) and home.parent is not None):
+        advice = "return it from the body to use it outside"
+    else:
+        advice = "pass it in as a parameter, or make it inside"
+    return f"{made} cannot be used in {here.label}; {advice}{origin}"
+
+
+ROOT = Trace("the program", None)
+"""The trace of everything written outside any body."""
+
+_current: ContextVar[Trace] = ContextVar("graphdsl_trace", default=ROOT)
+
+current_trace = _current.get
+"""The trace in force in this thread or task."""
+
+
+@contextmanager
+def tracing(trace: Trace) -> Iterator[Trace]:
+    """Put a trace in force for the code inside."""
+    token = _current.set(trace)
+    try:
+        yield trace
+    finally:
+        _current.reset(token)
+
+
+def emit(name: str, *inputs: Any, outputs: int | None = None, **keywords: Any) -> tuple[Value, ...]:
+    """Call an operator of the default domain at the opset in force; inputs may also be given by schema name."""
+    schema = lookup("", name, opset_in_force())
+    if not keywords and outputs is None and schema.simple == len(inputs):
+        return _current.get().call(schema, inputs, NO_ATTRIBUTES, 1, caller())
+    return call(schema, inputs, keywords, outputs)
+
+
+def call(
+    schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, Any], outputs: int | None = None
+) -> tuple[Value, ...]:
+    """Check a call against the schema, and make the node.
+
+    `keywords` are attributes, or inputs by their schema names; `outputs` says how many outputs the caller wants.
+
+    Raises:
+        SignatureError: names, arity or attribute values do not fit.
+        InferenceError: the operator refuses the input types.
+        ScopeError: an input belongs to another body or model.
+    """
+    site = caller()
+    trace = _current.get()
+    given, attributes = _sort_out(schema, list(inputs), keywords, trace, site)
+    while given and given[-1] is None and len(given) > schema.least_inputs:
+        given.pop()
+    _check_inputs(schema, given, site)
+    return trace.call(schema, given, attributes, _count(schema, given, attributes, outputs, site), site)
+
+
+def _sort_out(
+    schema: Schema, inputs: list[Any], keywords: Mapping[str, Any], trace: Trace, site: Site | None
+) -> tuple[list[Any], Mapping[str, Any]]:
+    """Keywords as inputs and attributes."""
+    attributes: dict[str, Any] = {}
+    names = {p.name: i for i, p in enumerate(schema.inputs)} if keywords else {}
+    for name, value in keywords.items():
+        spec = schema.attributes.get(name)
+        if spec is not None and not (isinstance(value, Handle) and name in names):
+            if value is not None:
+                attributes[name] = trace.attribute(schema, name, spec.kind, value, site)
+        elif name in names:
+            index = names[name]
+            if schema.inputs[index].variadic:
+                inputs.extend(value if isinstance(value, (list, tuple)) else [value])
+                continue
+            inputs.extend([None] * (index + 1 - len(inputs)))
+            if inputs[index] is not None:
+                raise SignatureError(f"{schema.label}: input {name!r} is given twice" + at(site))
+            inputs[index] = value
+        elif value is not None:
+            raise SignatureError(f"{schema.label}: {_unknown_keyword(schema, name)}" + at(site))
+    missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
+    if missing:
+        raise SignatureError(f"{schema.label}: attribute {', '.join(map(repr, missing))} is required" + at(site))
+    return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
+
+
+def _unknown_keyword(schema: Schema, name: str) -> str:
+    """Why a name is neither an attribute nor an input at this opset, and where it is one."""
+    for version in (*range(schema.version - 1, 0, -1), *range(schema.version + 1, newest(schema.domain) + 1)):
+        try:
+            other = lookup(schema.domain, schema.name, version)
+        except GraphError:
+            continue
+        if name in other.attributes or name in {p.name for p in other.inputs}:
+            first, last = other.since, other.until
+            when = f"up to opset {last}" if last < schema.version else f"since opset {first}"
+            what = "attribute" if name in other.attributes else "input"
+            return f"{what} {name!r} exists {when}, and this is opset {schema.version}; {_form(schema)}"
+    known = [*schema.attributes, *(p.name for p in schema.inputs)]
+    return f"no attribute or input {name!r}{nearest(name, known)}; {_form(schema)}"
+
+
+def _form(schema: Schema) -> str:
+    """The operator's signature in one line: the inputs, then the attributes."""
+    inputs = [p.name if p.required else f"*{p.name}" if p.variadic else f"{p.name}=None" for p in schema.inputs]
+    attributes = [n if s.required else f"{n}=..." for n, s in sorted(schema.attributes.items())]
+    return f"it takes ({', '.join(inputs)}" + (f"; {', '.join(attributes)})" if attributes else ")")
+
+
+def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
+    if not schema.least_inputs <= len(given) <= schema.most_inputs:
+        least, most = schema.least_inputs, schema.most_inputs
+        wanted = f"{least}" if least == most else f"at least {least}" if most == FOREVER else f"{least} to {most}"
+        plural = "" if wanted == "1" else "s"
+        extra = _turned_attribute(schema, len(given)) if len(given) > most else ""
+        raise SignatureError(
+            f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {extra or _form(schema)}" + at(site)
+        )
+    for index, value in enumerate(given):
+        parameter = schema.input(index)
+        if value is None and (parameter.required or parameter.variadic):
+            raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
+
+
+def _turned_attribute(schema: Schema, count: int) -> str:
+    """What to write where the surplus input of this opset is an attribute here and an input of a later one."""
+    later = lookup(schema.domain, schema.name, newest(schema.domain)) if not schema.rule else schema
+    names = [p.name for p in later.inputs[schema.most_inputs : count] if p.name in schema.attributes]
+    if not names:
+        return ""
+    return f"at opset {schema.version} {names[0]!r} is an attribute: write {names[0]}=..."
+
+
+def _count(
+    schema: Schema, given: list[Any], attributes: Mapping[str, Any], outputs: int | None, site: Site | None
+) -> int:
+    """How many outputs the node gets: what the caller says, else what the call implies, else the required ones."""
+    least, most = schema.least_outputs, schema.most_outputs
+    if outputs is None:
+        implied = _implied_outputs(schema, given, attributes)
+        if implied is not None:
+            return implied
+        if most == FOREVER:
+            raise SignatureError(
+                f"{schema.label} has as many outputs as you ask for; write outputs=n" + at(site)
+            )
+        return least or most
+    if isinstance(outputs, bool) or not isinstance(outputs, int) or not max(least, 1) <= outputs <= most:
+        wanted = f"{max(least, 1)} to {most}" if most != FOREVER else f"at least {max(least, 1)}"
+        raise SignatureError(f"{schema.label} has {wanted} outputs, got outputs={outputs!r}" + at(site))
+    return outputs
+
+
+def _implied_outputs(schema: Schema, given: list[Any], attributes: Mapping[str, Any]) -> int | None:
+    if schema.name in ("If", "Loop", "Scan", "SequenceMap") and not schema.domain:
+        body = next(iter(attributes[n] for n in ("then_branch", "body") if n in attributes))
+        return len(body.outputs) - (schema.name == "Loop")
+    if schema.name != "Split" or schema.domain:
+        return None
+    if "num_outputs" in attributes:
+        return int(attributes["num_outputs"])
+    if "split" in attributes:
+        return len(attributes["split"])
+    sizes = given[1] if len(given) > 1 else None
+    if isinstance(sizes, Handle):
+        kind = sizes.type
+        first = kind.shape[0] if isinstance(kind, TensorType) and kind.shape else None
+        return first if isinstance(first, int) else None
+    return len(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else None
+
+
+def _lift(schema: Schema, index: int, item: Any, values: list[Value | None], site: Site | None) -> Constant:
+    """A Python value or array as the constant input that it stands for."""
+    formal = schema.input(index)
+    try:
+        if isinstance(item, (np.ndarray, np.generic)):
+            return lifting.shared(np.asarray(item), site)
+        if not isinstance(item, (bool, int, float, complex, str, bytes, list, tuple)) or _holds_handle(item):
+            raise SignatureError(_not_a_tensor(item))
+        return lifting.adopt(item, _adopted(schema, index, item, values))
+    except (TypeSpecError, SignatureError) as error:
+        raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}" + at(site)) from None
+    except ValueError as error:  # ragged lists
+        raise SignatureError(f"{schema.label}: input {formal.name!r}: {item!r} is no array ({error})" + at(site)) from None
+
+
+def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) -> DType:
+    """The dtype a Python value takes: a sibling's that shares the type variable, the only one allowed, its own."""
+    formal = schema.input(index)
+    if not formal.variadic or formal.homogeneous:
+        for i, value in enumerate(values):
+            if value is not None and schema.input(i).type_str == formal.type_str and isinstance(value.type, TensorType):
+                return value.type.dtype
+    allowed = {kind.dtype for kind in map(from_text, formal.types) if isinstance(kind, TensorType)}
+    natural = lifting.natural_dtype(item)
+    if len(allowed) == 1:
+        return allowed.pop()
+    if natural.kind == "float":
+        for value in values:
+            kind = value.type if value is not None else None
+            if isinstance(kind, TensorType) and kind.dtype.kind == "float" and kind.dtype in allowed:
+                return kind.dtype
+    if natural in allowed or not allowed:
+        return natural
+    fitting = [d for d in allowed if d.kind in ("float", natural.kind) and d.bits in (32, 64)]
+    return min(fitting, key=lambda d: (d.kind != natural.kind, d.bits, d.code), default=natural)
+
+
+def _holds_handle(item: Any) -> bool:
+    stack = [item]
+    while stack:
+        current = stack.pop()
+        if isinstance(current, (Handle, Dim)):
+            return True
+        if isinstance(current, (list, tuple)):
+            stack.extend(current)
+    return False
+
+
+def _not_a_tensor(item: Any) -> str:
+    if isinstance(item, (list, tuple)):
+        return "a list that holds tensors or dimensions is no tensor; join them with op.Concat(..., axis=0)"
+    return f"expected a tensor, an array or a number, got {_shown(item)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"

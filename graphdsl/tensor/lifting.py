@@ -1,0 +1,120 @@
+"""Constants from Python values: which dtype they take, and how equal ones are shared."""
+
+import weakref
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..errors import SignatureError, TypeSpecError
+from ..ir import Constant
+from ..sites import Site
+from ..types import DType, as_dtype, bool as bool_, float32, int64, string, tensor_type
+
+_COPIED = 64 * 1024
+"""Arrays below this many bytes are copied when lifted; larger ones are held as read-only views."""
+
+_shared: "weakref.WeakValueDictionary[tuple[Any, ...], Constant]" = weakref.WeakValueDictionary()
+
+
+def constant(array: np.ndarray, site: Site | None, name: str | None = None) -> Constant:
+    """A new constant of an array, which is copied only if it is small.
+
+    Raises:
+        TypeSpecError: ONNX has no such element type.
+    """
+    dtype = as_dtype(array.dtype)
+    if array.dtype != dtype.numpy:  # another byte order, or text of fixed width
+        array = array.astype(dtype.numpy)
+    if array.nbytes < _COPIED:
+        array = array.copy()
+    else:
+        array = array.view()
+    array.flags.writeable = False
+    return Constant(array, tensor_type(dtype, array.shape), site, name)
+
+
+def shared(array: np.ndarray, site: Site | None) -> Constant:
+    """The constant of an array, the same one for equal bytes; large arrays are equal when they are one memory."""
+    if array.dtype.kind in "OUS":
+        return constant(array, site)
+    content: Any
+    if array.nbytes < _COPIED:
+        content = array.tobytes()
+    else:
+        content = (array.__array_interface__["data"][0], array.strides)
+    key = (array.dtype, array.shape, content)
+    found = _shared.get(key)
+    if found is None:
+        found = _shared.setdefault(key, constant(array, site))
+    return found
+
+
+@lru_cache(4096)
+def _scalar(value: Any, text: str, dtype: DType) -> Constant:
+    return shared(_adopt(value, dtype), None)
+
+
+def scalar(value: Any, dtype: DType) -> Constant:
+    """The constant of a Python number in a dtype that the number adopts; `text` keeps 0.0, -0.0 and False apart."""
+    return _scalar(value, repr(value), dtype)
+
+
+def natural_dtype(value: Any) -> DType:
+    """The dtype that a Python number, text or list takes where nothing else says: bool, int64, float32 or string."""
+    dtype = np.asarray(value).dtype
+    if dtype.kind == "f":
+        return float32
+    if dtype.kind == "i":
+        return int64
+    if dtype.kind == "O":
+        items = np.asarray(value).ravel()
+        if items.size and all(isinstance(item, (str, bytes)) for item in items):
+            return string
+        raise TypeSpecError(f"{value!r} is not an array of numbers or text")
+    return bool_ if dtype.kind == "b" else as_dtype(dtype)
+
+
+def adopt(value: Any, dtype: DType) -> Constant:
+    """The constant of a Python number, text or list in a dtype given by its surroundings.
+
+    Raises:
+        SignatureError: the dtype cannot hold the value exactly enough: a fraction as an integer, 300 as uint8.
+    """
+    if isinstance(value, (bool, int, float, complex)):
+        return scalar(value, dtype)
+    return shared(_adopt(value, dtype), None)
+
+
+def _adopt(value: Any, dtype: DType) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and dtype is not string:
+        large = all(isinstance(item, int) for item in array.ravel())
+        if not large:
+            raise SignatureError(f"{value!r} is not an array of numbers")
+    if array.size == 0 or array.dtype == dtype.numpy:
+        return array.astype(dtype.numpy)
+    ranks = {"b": 0, "i": 1, "u": 1, "O": 1, "f": 2, "c": 3}
+    kinds = {"bool": 0, "int": 1, "uint": 1, "float": 2, "complex": 3}
+    if (array.dtype.kind in "US" or dtype is string) and not (array.dtype.kind in "USO" and dtype is string):
+        raise SignatureError(f"{value!r} does not fit {dtype}")
+    if dtype is string:
+        return array.astype(object)
+    if ranks[array.dtype.kind] > kinds[dtype.kind]:
+        raise SignatureError(f"{value!r} does not fit {dtype}; cast the tensor first, as in t.astype(gd.{_wider(array)})")
+    with np.errstate(over="ignore", invalid="ignore"):
+        try:
+            cast = array.astype(dtype.numpy)
+        except OverflowError:
+            raise SignatureError(f"{value!r} is out of range for {dtype}") from None
+    if dtype.kind in ("int", "uint") and array.dtype.kind in "iuO" and not _same_integers(cast, array):
+        raise SignatureError(f"{value!r} is out of range for {dtype}")
+    return cast
+
+
+def _same_integers(cast: np.ndarray, array: np.ndarray) -> bool:
+    return all(int(a) == int(b) for a, b in zip(cast.ravel(), array.ravel(), strict=True))
+
+
+def _wider(array: np.ndarray) -> str:
+    return {"f": "float32", "c": "complex64"}.get(array.dtype.kind, "int64")
