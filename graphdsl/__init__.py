@@ -1,12 +1,46 @@
-"""graphdsl: a pure-Python language for ONNX graphs."""
+"""graphdsl: a pure-Python language for ONNX graphs.
+
+>>> import graphdsl as gd
+>>> @gd.model
+... def linear_func(a: gd.float32[10, 10], x: gd.float32[10, 10], b: gd.float32[10, 10]):
+...     return a * x + b
+>>> linear_func
+<Model 'linear_func'(a: float32[10, 10], x: float32[10, 10], b: float32[10, 10]), 2 nodes, opset 21>
+"""
 
 from . import op
 from .building import build, constant, input, model
-from .errors import *  # noqa: F403
+from .dims import Dim
+from .errors import (
+    BuildError,
+    CheckError,
+    FeedError,
+    FrozenValueError,
+    GraphError,
+    InferenceError,
+    LoadError,
+    MissingRuntime,
+    NameConflict,
+    OpsetError,
+    RunError,
+    SaveError,
+    ScopeError,
+    SignatureError,
+    TypeSpecError,
+    UnknownOperator,
+    UnsupportedError,
+)
 from .models import Model
 from .op import domain, opset
 from .tensor import Tensor
 from .types import (
+    DType,
+    MapType,
+    OptionalType,
+    SequenceType,
+    SparseTensorType,
+    TensorType,
+    Type,
     bfloat16,
     bool,
     complex64,
@@ -42,3 +76,72 @@ from .types import (
 )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BuildError",
+    "CheckError",
+    "DType",
+    "Dim",
+    "FeedError",
+    "FrozenValueError",
+    "GraphError",
+    "InferenceError",
+    "LoadError",
+    "MapType",
+    "MissingRuntime",
+    "Model",
+    "NameConflict",
+    "OpsetError",
+    "OptionalType",
+    "RunError",
+    "SaveError",
+    "ScopeError",
+    "SequenceType",
+    "SignatureError",
+    "SparseTensorType",
+    "Tensor",
+    "TensorType",
+    "Type",
+    "TypeSpecError",
+    "UnknownOperator",
+    "UnsupportedError",
+    "bfloat16",
+    "bool",
+    "build",
+    "complex64",
+    "complex128",
+    "constant",
+    "domain",
+    "double",
+    "float",
+    "float4e2m1",
+    "float8e4m3fn",
+    "float8e4m3fnuz",
+    "float8e5m2",
+    "float8e5m2fnuz",
+    "float8e8m0",
+    "float16",
+    "float32",
+    "float64",
+    "input",
+    "int2",
+    "int4",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "map_of",
+    "model",
+    "op",
+    "opset",
+    "optional",
+    "sequence",
+    "sparse",
+    "string",
+    "uint2",
+    "uint4",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+]

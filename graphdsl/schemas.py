@@ -17,7 +17,7 @@ from onnx.defs import OpSchema
 from .errors import OpsetError, UnknownOperator, nearest
 
 DEFAULT_OPSET = 21
-"""The opset in force when none is chosen: the newest that the oldest supported ONNX Runtime (1.20) runs."""
+"""The opset in force when none is chosen: the newest that the oldest supported ONNX Runtime (1.19) runs."""
 
 NEWEST_OPSET: int = onnx.defs.onnx_opset_version()
 """The newest opset of the default domain that the installed onnx defines."""
