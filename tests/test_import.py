@@ -1,0 +1,30 @@
+"""`import graphdsl` loads numpy, ml_dtypes and onnx, with what these need, and nothing heavier."""
+
+import subprocess
+import sys
+
+ALLOWED = {"graphdsl", "numpy", "ml_dtypes", "onnx", "google", "typing_extensions"}
+"""Beside the standard library; `google.protobuf` and `typing_extensions` are what onnx itself imports."""
+
+_LIST_LOADED = """
+import sys
+started = set(sys.modules)
+{statement}
+print(*sorted({{name.partition('.')[0] for name in set(sys.modules) - started}}))
+"""
+
+
+def foreign_packages(statement: str) -> set[str]:
+    """The top-level packages that a statement loads in a new interpreter, without those that are allowed."""
+    program = _LIST_LOADED.format(statement=statement)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name for name in run.stdout.split() if name not in ALLOWED and name not in sys.stdlib_module_names}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert foreign_packages("import graphdsl") == set()
+
+
+def test_the_check_sees_a_heavy_import() -> None:
+    assert "hypothesis" in foreign_packages("import graphdsl, hypothesis")
+    assert "onnxruntime" in foreign_packages("import graphdsl, onnxruntime")

@@ -1,0 +1,148 @@
+"""The layers: a file imports only from files above it in `LAYERS`, and no module's name hides a public one.
+
+Every import counts: those inside functions, and those that only type checkers see.
+"""
+
+import ast
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+import graphdsl as gd
+
+PACKAGE = Path(gd.__file__).parent
+
+LAYERS = {
+    "sites": "where the user wrote a thing; errors of every layer end with it",
+    "errors": "every layer raises them",
+    "dims": "dimension expressions, which types hold",
+    "types": "dtypes and types, which values hold",
+    "schemas": "operators, which nodes hold",
+    "ir": "the graph as data",
+    "walk": "the traversals of that data",
+    "attributes": "attribute values, which inference and emission turn into protos",
+    "sharpening": "what inference adds to ONNX's answer",
+    "inference": "the types of a node's outputs, which the constructor of nodes asks for",
+    "allowed": "attribute values that the standard lists, which the constructor checks",
+    "tensor.handle": "what a user holds, without operators",
+    "tensor.lifting": "Python values as constants",
+    "tensor.calling": "the one constructor of nodes",
+    "tensor.elementwise": "operators on tensors, as calls of the constructor",
+    "tensor": "Tensor: the handle with all its manners",
+    "tracing": "callables on tensors",
+    "op": "operators under their ONNX names",
+    "emission": "graph data to protos",
+    "models": "the model that users hold: emitted, saved, run",
+    "building": "models from tensors and functions",
+    "": "the public names",
+}
+"""Each module, top layer first, and why it stands where it does."""
+
+
+def imported(source: str, module: str, is_package: bool, modules: Iterable[str]) -> dict[str, int]:
+    """The modules of the package that a source imports, each with the first line that does so."""
+    known = set(modules)
+    inside = ["graphdsl", *module.split(".")] if module else ["graphdsl"]
+    package = inside if is_package else inside[:-1]
+    found: dict[str, int] = {}
+    for node in ast.walk(ast.parse(source)):
+        targets: list[str] = []
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, (base, node.module)))
+            # `from . import op` means the module op; `from .op import opset` the module it comes from
+            targets = [f"{base}.{a.name}" if _inner(f"{base}.{a.name}") in known else base for a in node.names]
+        for target in targets:
+            name = _inner(target)
+            if name is not None:
+                found.setdefault(name, node.lineno)
+    return found
+
+
+def _inner(target: str) -> str | None:
+    """The name within the package: `tensor.calling` of `graphdsl.tensor.calling`; None for another package's."""
+    if target == "graphdsl":
+        return ""
+    return target.removeprefix("graphdsl.") if target.startswith("graphdsl.") else None
+
+
+def violations(sources: Mapping[str, tuple[str, bool]], layers: Iterable[str]) -> list[str]:
+    """What breaks the order: an import from the same layer or below, or a module without a place."""
+    order = {name: place for place, name in enumerate(layers)}
+    wrong = [f"{name} has no place in LAYERS" for name in sources if name not in order]
+    wrong += [f"{name} in LAYERS is no module" for name in order if name not in sources]
+    for name, (source, is_package) in sources.items():
+        for target, line in imported(source, name, is_package, sources).items():
+            if order.get(target, 0) >= order.get(name, len(order)):
+                wrong.append(
+                    f"{name or '__init__'}, line {line}: imports {target or '__init__'}, which is not above it"
+                )
+    return wrong
+
+
+def hidden_names(modules: Iterable[str], public: Mapping[str, object]) -> list[str]:
+    """The public names that a module of the package is called by too, unless it is the module that is public."""
+    return [name for name in modules if name in public and getattr(public[name], "__name__", "") != f"graphdsl.{name}"]
+
+
+def read_package() -> dict[str, tuple[str, bool]]:
+    """The sources of the package by module name; the empty name is the package itself."""
+    sources = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = list(file.relative_to(PACKAGE).with_suffix("").parts)
+        is_package = parts[-1] == "__init__"
+        sources[".".join(parts[:-1] if is_package else parts)] = file.read_text(encoding="utf-8"), is_package
+    return sources
+
+
+def test_files_import_only_from_files_above_them() -> None:
+    assert violations(read_package(), LAYERS) == []
+
+
+def test_no_module_hides_a_public_name() -> None:
+    assert hidden_names(read_package(), {name: getattr(gd, name) for name in gd.__all__}) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from .low import f",
+        "from . import low",
+        "import graphdsl.low",
+        "from graphdsl.low import f",
+        "def f():\n    from .low import g",
+        "if TYPE_CHECKING:\n    from .low import Low",
+        "from .low.part import f",
+    ],
+)
+def test_the_check_sees_an_import_from_below(source: str) -> None:
+    sources = {"high": (source, False), "low": ("", True), "low.part": ("", False)}
+    (problem,) = violations(sources, ["high", "low", "low.part"])
+    assert problem.startswith("high, line ") and "imports low" in problem and problem.endswith("which is not above it")
+
+
+def test_the_check_sees_imports_within_a_folder_and_of_the_package() -> None:
+    sources = {"folder.a": ("from .b import f\nfrom ..c import g", False), "folder.b": ("", False), "c": ("", False)}
+    assert violations(sources, ["folder.a", "folder.b", "c"]) == [
+        "folder.a, line 1: imports folder.b, which is not above it",
+        "folder.a, line 2: imports c, which is not above it",
+    ]
+    assert violations({"a": ("import graphdsl", False), "": ("from .a import f", True)}, ["a", ""]) == [
+        "a, line 1: imports __init__, which is not above it"
+    ]
+
+
+def test_the_check_lets_imports_from_above_pass() -> None:
+    sources = {"high": ("import numpy", False), "low": ("from .high import f\nimport onnx", False)}
+    assert violations(sources, ["high", "low"]) == []
+
+
+def test_the_check_wants_a_place_for_every_module() -> None:
+    assert violations({"new": ("", False)}, ["old"]) == ["new has no place in LAYERS", "old in LAYERS is no module"]
+
+
+def test_the_check_sees_a_hidden_name() -> None:
+    assert hidden_names(["build", "op"], {"build": gd.build, "op": gd.op}) == ["build"]
