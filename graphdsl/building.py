@@ -18,7 +18,7 @@ from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_outputs
 from .types import as_dtype, as_type, is_type
-from .walk import dependencies, graphs, leaves, reachable
+from .walk import dependencies, graphs, operators, reachable
 
 PRODUCER = "graphdsl"
 
@@ -99,8 +99,7 @@ def assemble(
     """A model of outputs and inputs; the last step of `build` and of `@model`."""
     site = caller()
     values = [value for _, value in outputs]
-    nodes = reachable(values)
-    needed, _ = leaves(nodes, values)
+    nodes, needed = reachable(values)
     if inputs is None:
         listed = needed
     else:
@@ -117,10 +116,8 @@ def assemble(
             )
     graph = Graph(name, tuple(listed), tuple(nodes), outputs)
     _seal(graph)
-    imports = choose_opsets(nodes, opset, what, site)
-    return Model(
-        graph, imports, least_ir_version(graph, imports), producer=PRODUCER
-    )
+    imports = choose_opsets(graph, opset, what, site)
+    return Model(graph, imports, least_ir_version(graph, imports), producer=PRODUCER)
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:
@@ -173,7 +170,7 @@ def _seal(graph: Graph) -> None:
                     value.name = SEALED
 
 
-def choose_opsets(nodes: Sequence[Node], wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
+def choose_opsets(graph: Graph, wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
     """The opset version of each domain that the nodes use: wanted, in force, or the highest that fits them all.
 
     Raises:
@@ -183,22 +180,13 @@ def choose_opsets(nodes: Sequence[Node], wanted: int | None, what: str, site: Si
         schemas.known_opset(wanted)
     bounds: dict[str, tuple[Node, Node]] = {}
     asked: dict[str, int] = {}
-    seen: set[Any] = set()
-    stack = [list(nodes)]
-    while stack:
-        for node in stack.pop():
-            for body in node.bodies:
-                stack.append(list(body.nodes))
-            schema = node.schema
-            if schema in seen:
-                continue
-            seen.add(schema)
-            low, high = bounds.get(schema.domain, (node, node))
-            bounds[schema.domain] = (
-                node if schema.since > low.schema.since else low,
-                node if schema.until < high.schema.until else high,
-            )
-            asked[schema.domain] = max(asked.get(schema.domain, 1), schema.version)
+    for schema, node in operators(graph).items():
+        low, high = bounds.get(schema.domain, (node, node))
+        bounds[schema.domain] = (
+            node if schema.since > low.schema.since else low,
+            node if schema.until < high.schema.until else high,
+        )
+        asked[schema.domain] = max(asked.get(schema.domain, 1), schema.version)
     imports: dict[str, int] = {}
     for domain in ["", *sorted(set(bounds) - {""})]:
         preferred = (wanted or schemas.opset_in_force()) if domain == "" else asked[domain]

@@ -13,20 +13,20 @@ from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
 from .errors import BuildError
-from .ir import SEALED, Function, Graph, ModelData, Node, Output, Value
+from .ir import SEALED, Function, Graph, ModelData, Node, Value
 from .sites import locate
-from .types import DType, TensorType, to_proto
+from .types import TensorType, to_proto
 from .walk import graphs
 
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
 """Puts an initializer's data elsewhere than into the proto; False where it does not want to."""
 
 
-class Names(dict[Value, str]):
-    """The names of the values in scope. A value without one is a constant met for the first time."""
+class Names(dict[Value | None, str]):
+    """The names of the values in scope: empty for an absent input, made up for a constant when it is first met."""
 
     def __init__(self, constant: Callable[[Value], str]) -> None:
-        super().__init__()
+        super().__init__({None: ""})
         self._constant = constant
 
     def __missing__(self, value: Value) -> str:
@@ -49,16 +49,13 @@ class Emitter:
 
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
-        graph = onnx.GraphProto()
-        graph.name = model.graph.name
-        self._top = graph
-        self._graph(model.graph, graph)
         proto = helper.make_model(
-            onnx.GraphProto(),
+            onnx.GraphProto(name=model.graph.name),
             ir_version=model.ir_version,
             opset_imports=[helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
         )
-        proto.graph.CopyFrom(graph)
+        self._top = proto.graph
+        self._graph(model.graph, proto.graph)
         for field, text in (
             ("producer_name", model.producer),
             ("producer_version", model.producer_version),
@@ -84,31 +81,33 @@ class Emitter:
                 info.type.CopyFrom(to_proto(value.type))
             if value.default is not None:
                 self._initializer(self._top.initializer.add(), names[value], value.default)
-        copies = self._name_outputs(graph.outputs, {value.name for node in graph.nodes for value in node.outputs})
+        copies = self._name_outputs(graph)
         for constant in graph.constants:
             names[constant]
-        nodes = proto.node
+        add, name_of, counters = proto.node.add, names.__getitem__, self._counters
+        described = self._locations or self.numbered is not None
         for node in graph.nodes:
-            inputs = [names[v] if v is not None else "" for v in node.inputs]
             operator = node.schema.name
-            outputs = []
+            made = add()
+            made.op_type = operator
+            made.input.extend(map(name_of, node.inputs))
             for value in node.outputs:
                 name = names.get(value)
                 if name is None:
-                    wanted = value.name
-                    if wanted and wanted not in taken:
-                        taken.add(wanted)
-                        name = wanted
-                    else:
-                        name = self._free(wanted) if wanted else self._count(operator)
+                    name = value.name
+                    if not name:
+                        counters[operator] = number = counters.get(operator, -1) + 1
+                        name = f"{operator}_{number}"
+                    if name in taken:
+                        name = self._free(value.name) if value.name else self._count(operator)
+                    taken.add(name)
                     names[value] = name
-                outputs.append(name)
-            made = nodes.add(op_type=operator, input=inputs, output=outputs)
+                made.output.append(name)
             if node.schema.domain:
                 made.domain = node.schema.domain
             if node.attributes:
                 self._attributes(node, made)
-            if node.info is not None or self._locations or self.numbered is not None:
+            if described or node.info is not None:
                 self._describe(node, made)
         for value, name in copies:
             nodes.add(op_type="Identity", input=[names[value]], output=[name])
@@ -121,8 +120,9 @@ class Emitter:
             proto.doc_string = graph.doc
         _metadata(proto.metadata_props, graph.metadata)
 
-    def _name_outputs(self, outputs: tuple[Output, ...], inner: set[str | None]) -> list[tuple[Value, str]]:
+    def _name_outputs(self, graph: Graph) -> list[tuple[Value, str]]:
         """Name the outputs, before all other values; the answer lists the copies that Identity nodes make."""
+        outputs = graph.outputs
         copies: list[tuple[Value, str]] = []
         chosen: list[str] = []
         for index, (name, value) in enumerate(outputs):
@@ -134,7 +134,7 @@ class Emitter:
             wanted = name or (own if known is None else None)
             if wanted is None or (wanted in self._taken and name is None):
                 default = "output" if len(outputs) == 1 else f"output_{index}"
-                wanted = self._free(default, inner)
+                wanted = self._free(default, {value.name for node in graph.nodes for value in node.outputs})
             else:
                 if wanted in self._taken:
                     raise BuildError(f"the output name {wanted!r} is taken by an input or another output")
@@ -266,15 +266,11 @@ def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], functions: 
 
 
 def _least_of(graph: Graph) -> int:
-    dtypes: set[DType] = set()
+    kinds = {value.type for value in graph.inputs}
     least = 10 if graph.metadata else 3
-    for value in graph.inputs:
-        if isinstance(value.type, TensorType):
-            dtypes.add(value.type.dtype)
     for node in graph.nodes:
         if node.info is not None and (node.info.metadata or node.info.overload):
             least = max(least, 10)
         for value in node.outputs:
-            if isinstance(value.type, TensorType):
-                dtypes.add(value.type.dtype)
-    return max([least, *(_BY_DTYPE.get(d.name, 3) for d in dtypes)])
+            kinds.add(value.type)
+    return max([least, *(_BY_DTYPE.get(kind.dtype.name, 3) for kind in kinds if isinstance(kind, TensorType))])

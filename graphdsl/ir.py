@@ -4,11 +4,11 @@ A node is made after its inputs and never changed, so creation order is a topolo
 written. What a node refers to is a value: a node's output, an input of a graph, or a constant.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ from .sites import Site
 from .types import Type
 
 next_order = count().__next__
-"""The number of the next node that is made, in this process."""
+"""The number of the next node or input that is made, in this process."""
 
 NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
@@ -61,7 +61,7 @@ class Value:
 class Input(Value):
     """An input of a graph, body or function; `default` is the array of an initializer that is also an input."""
 
-    __slots__ = ("_site", "default")
+    __slots__ = ("_site", "default", "order")
 
     def __init__(
         self, name: str | None, type: Type | None, owner: object, site: Site | None, default: np.ndarray | None = None
@@ -70,6 +70,7 @@ class Input(Value):
         self.name = name
         self._site = site
         self.default = default
+        self.order = next_order()
 
     @property
     def site(self) -> Site | None:
@@ -131,23 +132,39 @@ class NodeInfo(NamedTuple):
 
 
 class _NodeFields:
+    """A node while it is being made: the same fields as `Node`, still writable."""
+
     __slots__ = ("__weakref__", "attributes", "info", "inputs", "order", "outputs", "schema", "site")
+
+    def __init__(
+        self,
+        schema: Schema,
+        inputs: tuple[Value | None, ...],
+        attributes: Mapping[str, Any],
+        types: tuple[Type | None, ...],
+        owner: object,
+        site: Site | None,
+        info: NodeInfo | None = None,
+    ) -> None:
+        self.schema = schema
+        self.inputs = inputs
+        self.attributes = attributes
+        self.order = next_order()
+        self.site = site
+        self.info = info
+        node: Any = self
+        if len(types) == 1:  # nearly all
+            self.outputs: tuple[Value, ...] = (Value(types[0], node, 0, owner),)
+        else:
+            self.outputs = tuple([Value(kind, node, i, owner) for i, kind in enumerate(types)])
+        # from here on it is frozen; going around a frozen class field by field would cost twice as much
+        self.__class__ = Node
 
 
 class Node(_NodeFields):
     """One call of an operator: `schema`, `inputs` (None for an absent optional one), `attributes`, `outputs`."""
 
     __slots__ = ()
-
-    schema: Schema
-    inputs: tuple[Value | None, ...]
-    attributes: Mapping[str, Any]
-    """Python values by name: int, float, str or bytes, array, `Type`, `Graph`, tuples of these, `Reference`."""
-    outputs: tuple[Value, ...]
-    order: int
-    """Its place in creation order."""
-    site: Site | None
-    info: NodeInfo | None
 
     __setattr__ = _refuse
     __delattr__ = _refuse
@@ -179,30 +196,11 @@ class Node(_NodeFields):
         return f"<{self.schema.label} node, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
 
-def make_node(
-    schema: Schema,
-    inputs: tuple[Value | None, ...],
-    attributes: Mapping[str, Any],
-    types: tuple[Type | None, ...],
-    owner: object,
-    site: Site | None,
-    info: NodeInfo | None = None,
-) -> Node:
-    """The one place where nodes are made. What it is given must have been checked (tensor/calling.py)."""
-    node = _NodeFields()
-    node.schema = schema  # type: ignore[attr-defined]
-    node.inputs = inputs  # type: ignore[attr-defined]
-    node.attributes = attributes  # type: ignore[attr-defined]
-    node.order = next_order()  # type: ignore[attr-defined]
-    node.site = site  # type: ignore[attr-defined]
-    node.info = info  # type: ignore[attr-defined]
-    # fields are set while the object is still writable, which costs half of what going around a frozen class does
-    if len(types) == 1:
-        node.outputs = (Value(types[0], node, 0, owner),)  # type: ignore[attr-defined, arg-type]
-    else:
-        node.outputs = tuple(Value(t, node, i, owner) for i, t in enumerate(types))  # type: ignore
-    node.__class__ = Node  # type: ignore[assignment]
-    return node  # type: ignore[return-value]
+make_node = cast("Callable[..., Node]", _NodeFields)
+"""The one place where nodes are made: `make_node(schema, inputs, attributes, types, owner, site, info=None)`.
+
+What it is given must have been checked, as tensor/calling.py does.
+"""
 
 
 class Output(NamedTuple):

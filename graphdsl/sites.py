@@ -35,9 +35,9 @@ class Location(NamedTuple):
         return f"{place}: {self.text}" if self.text else place
 
 
-def caller() -> Site | None:
-    """The site of the innermost frame that does not belong to the library."""
-    frame = sys._getframe(1)
+def caller(skip: int = 1) -> Site | None:
+    """The site of the innermost frame that does not belong to the library, `skip` frames above being known to."""
+    frame = sys._getframe(skip)
     while frame.f_globals.get("__package__") in _LIBRARY:
         if frame.f_back is None:
             return None

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from .ir import Constant, Graph, Input, Node, Value
+from .schemas import Schema
 
 _by_order = attrgetter("order")
 
@@ -17,32 +18,23 @@ def dependencies(node: Node) -> Iterator[Value]:
         yield from body.captures
 
 
-def reachable(outputs: Iterable[Value], stop: frozenset[Value] = frozenset()) -> list[Node]:
-    """The nodes that the outputs need, in creation order; the walk does not go behind a value of `stop`."""
+def reachable(outputs: Iterable[Value], stop: frozenset[Value] = frozenset()) -> tuple[list[Node], list[Input]]:
+    """The nodes and graph inputs that the outputs need, in creation order; the walk ends at a value of `stop`."""
     found: set[Node] = set()
-    stack = [value.node for value in outputs if value.node is not None and value not in stop]
+    inputs: set[Input] = set()
+    stack = [value for value in outputs if value not in stop]
     while stack:
-        node = stack.pop()
-        if node in found:
-            continue
-        found.add(node)
-        for value in node.inputs if not node.attributes else dependencies(node):
-            if value is not None and value.node is not None and value.node not in found and value not in stop:
-                stack.append(value.node)
-    return sorted(found, key=_by_order)
-
-
-def leaves(nodes: Iterable[Node], outputs: Iterable[Value]) -> tuple[list[Input], list[Constant]]:
-    """The inputs and constants that nodes and outputs refer to, each once, in order of first use."""
-    seen: dict[Value, None] = {}
-    for node in nodes:
-        for value in node.inputs if not node.attributes else dependencies(node):
-            if value is not None and value.node is None:
-                seen[value] = None
-    for value in outputs:
-        if value.node is None:
-            seen[value] = None
-    return [v for v in seen if isinstance(v, Input)], [v for v in seen if isinstance(v, Constant)]
+        value = stack.pop()
+        node = value.node
+        if node is None:
+            if isinstance(value, Input):
+                inputs.add(value)
+        elif node not in found:
+            found.add(node)
+            for needed in dependencies(node) if node.attributes else node.inputs:
+                if needed is not None and needed.node not in found and needed not in stop:
+                    stack.append(needed)
+    return sorted(found, key=_by_order), sorted(inputs, key=_by_order)
 
 
 def captured(nodes: Iterable[Node], inputs: Iterable[Value], outputs: Iterable[Value]) -> tuple[Value, ...]:
@@ -65,6 +57,16 @@ def captured(nodes: Iterable[Node], inputs: Iterable[Value], outputs: Iterable[V
     return tuple(free)
 
 
+def operators(graph: Graph) -> dict[Schema, Node]:
+    """The operators of a graph and all bodies inside it, each with the first node that calls it."""
+    first: dict[Schema, Node] = {}
+    for inner in graphs(graph):
+        for node in inner.nodes:
+            if node.schema not in first:
+                first[node.schema] = node
+    return first
+
+
 def graphs(graph: Graph) -> Iterator[Graph]:
     """A graph and all bodies inside it, each once, outermost first."""
     stack = [graph]
@@ -72,4 +74,5 @@ def graphs(graph: Graph) -> Iterator[Graph]:
         current = stack.pop()
         yield current
         for node in reversed(current.nodes):
-            stack.extend(reversed(node.bodies))
+            if node.attributes:
+                stack.extend(reversed(node.bodies))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from ..dims import Dim
 from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError, nearest
 from ..inference import infer
 from ..ir import NO_ATTRIBUTES, Constant, Value, make_node
-from ..schemas import FOREVER, Schema, lookup, newest, opset_in_force
+from ..schemas import FOREVER, Schema, in_force, lookup, newest
 from ..sites import Site, at, caller
-from ..types import DType, TensorType, from_text
+from ..types import DType, TensorType, Type, from_text
 from . import lifting
 from .handle import Handle
 
@@ -39,8 +40,8 @@ class Trace:
         """What messages call it: "model 'f'", "the body of Loop"."""
         self.parent = parent
         self.site = site
-        self.memo: dict[Any, Value] = {}
-        """What was computed once for the whole trace, such as the size of a tensor's axis."""
+        self.memo: WeakValueDictionary[Any, Value] = WeakValueDictionary()
+        """What is computed once for the whole trace, such as the size of a tensor's axis, while anything needs it."""
         self.released = False
         """Whether a model holds its values now, so that the program may build on them."""
 
@@ -54,20 +55,27 @@ class Trace:
     ) -> tuple[Value, ...]:
         """Make a node of a call that fits the schema, and answer with its outputs."""
         values: list[Value | None] = []
+        types: list[Type | None] = []
+        unlifted = False
         for item in inputs:
             if isinstance(item, Handle):
                 value = item._v
                 if value.owner is not self and value.owner is not None:
                     self.admit(value, site)
                 values.append(value)
+                types.append(value.type)
             else:
+                unlifted = unlifted or item is not None
                 values.append(None)
-        for index, item in enumerate(inputs):
-            if item is not None and values[index] is None:
-                values[index] = _lift(schema, index, item, values, site)
+                types.append(None)
+        if unlifted:
+            for index, item in enumerate(inputs):
+                if item is not None and values[index] is None:
+                    values[index] = constant = _lift(schema, index, item, values, site)
+                    types[index] = constant.type
         taken = tuple(values)
-        types = infer(schema, taken, attributes, count, site)
-        return make_node(schema, taken, attributes, types, self, site).outputs
+        found = infer(schema, taken, tuple(types), attributes, count, site)
+        return make_node(schema, taken, attributes, found, self, site).outputs
 
     def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
         """An attribute's value as the node keeps it.
@@ -139,10 +147,13 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 
 def emit(name: str, *inputs: Any, outputs: int | None = None, **keywords: Any) -> tuple[Value, ...]:
     """Call an operator of the default domain at the opset in force; inputs may also be given by schema name."""
-    schema = lookup("", name, opset_in_force())
-    if not keywords and outputs is None and schema.simple == len(inputs):
-        return _current.get().call(schema, inputs, NO_ATTRIBUTES, 1, caller())
-    return call(schema, inputs, keywords, outputs)
+    return call(in_force(name), inputs, keywords, outputs)
+
+
+def emit_binary(name: str, left: Any, right: Any) -> Value:
+    """`emit` for an operator of two inputs and one output, which needs no further check of its arity."""
+    # called by Tensor._binary, which a method of Tensor calls: three frames of the library
+    return _current.get().call(in_force(name), (left, right), NO_ATTRIBUTES, 1, caller(4))[0]
 
 
 def call(
