@@ -28,6 +28,7 @@ LAYERS = {
     "tensor.handle": "what a user holds, without operators",
     "tensor.lifting": "Python values as constants",
     "tensor.calling": "the one constructor of nodes",
+    "tensor.division": "floor division, as calls of the constructor",
     "tensor.elementwise": "operators on tensors, as calls of the constructor",
     "tensor": "Tensor: the handle with all its manners",
     "tracing": "callables on tensors",
