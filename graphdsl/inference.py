@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper, shape_inference
+from onnx.defs import OpSchema
 
+from . import contributed, uninferred
 from .attributes import to_attribute
 from .errors import InferenceError
 from .ir import Value, constant_array
+from .refusals import check_dtypes, explain
 from .schemas import Schema
 from .sharpening import sharpen
 from .sites import Site, at
-from .types import SequenceType, TensorType, Type, from_proto, from_text, sequence, tensor_type, to_proto, type_text
+from .types import SequenceType, TensorType, Type, from_proto, from_text, sequence, tensor_type, to_proto
 
 READS: dict[str, tuple[int, ...]] = {
     "AffineGrid": (1,),
@@ -66,34 +69,46 @@ _MOST_REMEMBERED = 4096
 
 
 def infer(
-    schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int, site: Site | None
+    schema: Schema,
+    inputs: tuple[Value | None, ...],
+    types: tuple[Type | None, ...],
+    attributes: Mapping[str, Any],
+    count: int,
+    site: Site | None,
 ) -> tuple[Type | None, ...]:
-    """The types of a node's `count` outputs; None for one that cannot be known.
+    """The types of a node's `count` outputs, `types` being those of its inputs; None for one that cannot be known.
 
     Raises:
         InferenceError: the operator refuses these inputs; the message names them, the operator and the site.
     """
-    key: Any = (tuple([None if v is None else v.type for v in inputs]), count)
-    if attributes:
-        key += tuple(attributes.items())
-    if schema.name in READS:
-        key += tuple([_contents(inputs[i]) for i in READS[schema.name] if i < len(inputs)])
-    memo = schema.memo
+    key: Any = types
+    if count != 1 or attributes or schema.name in READS:
+        contents = [_contents(inputs[i]) for i in READS.get(schema.name, ()) if i < len(inputs)]
+        key = (types, count, *attributes.items(), *contents)
     try:
-        found: tuple[Type | None, ...] | None = memo.get(key)
+        found: tuple[Type | None, ...] | None = schema.memo.get(key)
     except TypeError:  # an array or a body among the attributes
         return _infer(schema, inputs, attributes, count, site)
     if found is None:
         found = _infer(schema, inputs, attributes, count, site)
-        if len(memo) >= _MOST_REMEMBERED:
-            memo.clear()
-        memo[key] = found
+        if len(schema.memo) >= _MOST_REMEMBERED:
+            schema.memo.clear()
+        schema.memo[key] = found
     return found
 
 
 def _contents(value: Value | None) -> bytes | None:
+    array = _small(value)
+    return None if array is None else array.tobytes()
+
+
+def _small(value: Value | None) -> np.ndarray | None:
     array = constant_array(value)
-    return array.tobytes() if array is not None and array.size <= _MOST_READ else None
+    return array if array is not None and array.size <= _MOST_READ else None
+
+
+_REFUSALS = (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError)
+"""What ONNX's inference, ONNX Runtime's and our own checks raise for a call that cannot be."""
 
 
 def _infer(
@@ -101,27 +116,48 @@ def _infer(
 ) -> tuple[Type | None, ...]:
     if schema.rule is not None:
         return tuple(schema.rule(inputs, attributes, count))
-    types: tuple[Type | None, ...]
-    if any(v is not None and v.type is None for v in inputs) or schema.native is None:
-        types = _bound(schema, inputs, count)
-    else:
-        try:
-            types = _native(schema, inputs, attributes, count)
-        except (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError) as error:
-            raise InferenceError(_explain(schema, inputs, attributes, str(error)) + at(site)) from None
     try:
+        types = _asked(schema, inputs, attributes, count)
         return sharpen(schema, inputs, attributes, types)
-    except ValueError as error:
-        raise InferenceError(_explain(schema, inputs, attributes, str(error)) + at(site)) from None
+    except _REFUSALS as error:
+        raise InferenceError(explain(schema, inputs, attributes, str(error)) + at(site)) from None
+
+
+def _asked(
+    schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int
+) -> tuple[Type | None, ...]:
+    """The answer of whoever knows the operator: ONNX's inference, ours in its place, or ONNX Runtime."""
+    found: tuple[Type | None, ...] | None = None
+    if not any(value is not None and value.type is None for value in inputs):
+        read = [i for i in READS.get(schema.name, ()) if i < len(inputs)]
+        constants = {i: array for i in read if (array := _small(inputs[i])) is not None}
+        native = schema.native
+        if native is not None and not native.has_type_and_shape_inference_function:
+            check_dtypes(schema, inputs)
+            native = uninferred.stand_in(schema)
+        if native is not None:
+            found = _native(schema, native, inputs, constants, attributes, count)
+        elif schema.native is not None:
+            found = uninferred.output_types(schema, inputs, attributes, _bound(schema, inputs, count))
+        elif schema.domain == contributed.DOMAIN:
+            found = contributed.types_of(schema, inputs, constants, attributes, count)
+    if found is None or None in found:
+        bound = _bound(schema, inputs, count)
+        return bound if found is None else tuple([kind or known for kind, known in zip(found, bound, strict=True)])
+    return found
 
 
 def _native(
-    schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int
+    schema: Schema,
+    native: OpSchema,
+    inputs: tuple[Value | None, ...],
+    constants: Mapping[int, np.ndarray],
+    attributes: Mapping[str, Any],
+    count: int,
 ) -> tuple[Type | None, ...]:
     node = onnx.NodeProto(op_type=schema.name, domain=schema.domain)
     types: dict[str, onnx.TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}
-    reads = READS.get(schema.name, ())
     for i, value in enumerate(inputs):
         if value is None:
             node.input.append("")
@@ -130,29 +166,18 @@ def _native(
         node.input.append(name)
         assert value.type is not None
         types[name] = to_proto(value.type)
-        if i in reads:
-            array = constant_array(value)
-            if array is not None and array.size <= _MOST_READ:
-                data[name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        if i in constants:
+            data[name] = numpy_helper.from_array(np.ascontiguousarray(constants[i]).reshape(constants[i].shape), name)
     node.output.extend([f"o{i}" for i in range(count)])
     for name, value in attributes.items():
         spec = schema.attributes.get(name)
         node.attribute.append(to_attribute(name, value, spec.kind if spec else None))
-    imports = [onnx.helper.make_opsetid(schema.domain, schema.version)]
+    imports = [onnx.helper.make_opsetid(schema.domain, native.since_version)]
     if schema.domain:
         imports.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
-    assert schema.native is not None
-    found = shape_inference.infer_node_outputs(schema.native, node, types, data, None, imports)
-    bound: tuple[Type | None, ...] | None = None
-    result: list[Type | None] = []
-    for i in range(count):
-        proto = found.get(f"o{i}")
-        kind = None if proto is None else _known_symbols(from_proto(proto))
-        if kind is None:
-            bound = bound or _bound(schema, inputs, count)
-            kind = bound[i]
-        result.append(kind)
-    return tuple(result)
+    found = shape_inference.infer_node_outputs(native, node, types, data, None, imports)
+    protos = [found.get(f"o{i}") for i in range(count)]
+    return tuple([None if proto is None else _known_symbols(from_proto(proto)) for proto in protos])
 
 
 def _known_symbols(kind: Type | None) -> Type | None:
@@ -184,56 +209,3 @@ def _rankless(kind: Type) -> Type:
     if isinstance(kind, TensorType):
         return tensor_type(kind.dtype)
     return sequence(_rankless(kind.element)) if isinstance(kind, SequenceType) else kind
-
-
-def _explain(schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], native: str) -> str:
-    """The message of a refused call: what is wrong, then what was given."""
-    given = [(schema.input(i).name, schema.input(i), v.type) for i, v in enumerate(inputs) if v is not None]
-    problem = _wrong_types(schema, given) or _cleaned(native)
-    shown = ", ".join(f"{name} {kind!r}" for name, _, kind in given) or "none"
-    lines = [f"{schema.label}: {problem}", f"  inputs: {shown}"]
-    if attributes:
-        lines.append("  attributes: " + ", ".join(f"{k}={_short(v)}" for k, v in attributes.items()))
-    return "\n".join(lines)
-
-
-def _wrong_types(schema: Schema, given: list[tuple[str, Any, Type | None]]) -> str | None:
-    """What is wrong with the dtypes, if anything: one that is not allowed, or two that must be one."""
-    first: dict[str, tuple[str, Type]] = {}
-    for name, formal, kind in given:
-        if kind is None:
-            continue
-        text = type_text(kind)
-        if text not in formal.types:
-            return f"{name} is {_brief(kind)}, which is not allowed; {_allowed(formal.types)}"
-        if formal.variadic and not formal.homogeneous:
-            continue
-        other, previous = first.setdefault(formal.type_str, (name, kind))
-        if type_text(previous) != text:
-            left, right = _brief(previous), _brief(kind)
-            both = f"{other} and {name}" if other != name else f"all of {name}"
-            return f"{both} must have one dtype, got {left} and {right}; cast one of them, as in x.astype(gd.{left})"
-    return None
-
-
-def _brief(kind: Type) -> str:
-    return repr(kind.dtype) if isinstance(kind, TensorType) else repr(kind)
-
-
-def _allowed(texts: frozenset[str]) -> str:
-    names: list[str] = []
-    for text in sorted(texts):
-        kind = from_text(text)
-        names.append(_brief(kind) if kind else text)
-    return f"it takes {', '.join(sorted(names))}"
-
-
-def _cleaned(message: str) -> str:
-    for prefix in ("[ShapeInferenceError]", "[TypeInferenceError]"):
-        message = message.replace(prefix, "")
-    return " ".join(message.split()).replace("Inferred shape and existing shape differ", "shapes differ")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,82 @@
+"""Types of the operators that `onnx.defs` declares without inference: most of opset 1, a few later ones, seven of ai.onnx.ml.
+
+Where a later version of the operator has inference and reads its call in the same way, that one is asked
+(`stand_in`). For the others `output_shape` says what the specification says (Operators.md, Operators-ml.md).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx.defs import OpSchema
+
+from .ir import Value
+from .schemas import Schema
+from .types import Shape, TensorType, Type, tensor_type
+
+_ML = "ai.onnx.ml"
+
+_READS_OTHERWISE = {"Cast", "Pad", "Reshape", "Upsample"}
+"""Operators of opset 1 whose next version takes other attributes or inputs."""
+
+
+@cache
+def _later(domain: str, name: str, since: int) -> OpSchema | None:
+    versions = [
+        schema
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if (schema.domain, schema.name) == (domain, name)
+        and schema.since_version > since
+        and schema.has_type_and_shape_inference_function
+    ]
+    return min(versions, key=lambda schema: schema.since_version, default=None)
+
+
+def stand_in(schema: Schema) -> OpSchema | None:
+    """The schema whose inference answers for an operator that has none of its own, if there is one."""
+    if not schema.domain and schema.name in _READS_OTHERWISE:
+        return None
+    return _later(schema.domain, schema.name, schema.since)
+
+
+def output_types(
+    schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], known: Sequence[Type | None]
+) -> tuple[Type | None, ...]:
+    """The output types, given what the schema's type variables alone say of them."""
+    rule = _RULES.get((schema.domain, schema.name))
+    first = inputs[0].type if inputs and inputs[0] is not None else None
+    if rule is None or not isinstance(first, TensorType):
+        return tuple(known)
+    return (rule(first, attributes, known[0]), *known[1:])
+
+
+def _as_first(first: TensorType, _: Mapping[str, Any], known: Type | None) -> Type | None:
+    return tensor_type(known.dtype, first.shape) if isinstance(known, TensorType) else known
+
+
+def _cast(first: TensorType, attributes: Mapping[str, Any], _: Type | None) -> Type | None:
+    return tensor_type(str(attributes["to"]).lower(), first.shape)  # opset 1 names the dtype: "FLOAT"
+
+
+def _rows(columns: Callable[[Mapping[str, Any]], int | None]) -> Callable[..., Type | None]:
+    """The rule of a table of float32: a row for each row of the input, which may be a single row of rank 1."""
+
+    def rule(first: TensorType, attributes: Mapping[str, Any], known: Type | None) -> Type | None:
+        shape: Shape | None = first.shape
+        return tensor_type("float32", [None if shape is None else shape[0] if len(shape) > 1 else 1, columns(attributes)])
+
+    return rule
+
+
+_RULES: dict[tuple[str, str], Callable[[TensorType, Mapping[str, Any], Type | None], Type | None]] = {
+    ("", "Cast"): _cast,
+    ("", "GroupNormalization"): _as_first,
+    ("", "MeanVarianceNormalization"): _as_first,
+    (_ML, "FeatureVectorizer"): _rows(lambda a: sum(a["inputdimensions"]) if "inputdimensions" in a else None),
+    (_ML, "Imputer"): _as_first,
+    (_ML, "LinearRegressor"): _rows(lambda a: a.get("targets", 1)),
+    (_ML, "Normalizer"): _as_first,
+    (_ML, "SVMRegressor"): _rows(lambda a: 1),
+    (_ML, "Scaler"): _as_first,
+}
