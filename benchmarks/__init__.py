@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand: `python -m benchmarks.build`, `.rebuild` and `.imports`. See docs/benchmarks.md."""

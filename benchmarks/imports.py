@@ -1,0 +1,44 @@
+"""Time `import graphdsl` against `import onnx`, each in new interpreters, in turns.
+
+python -m benchmarks.imports
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+
+from benchmarks.timing import machine, table
+
+_PROGRAM = "from time import perf_counter; start = perf_counter(); import {}; print(perf_counter() - start)"
+
+
+def import_seconds(package: str) -> float:
+    """How long a new interpreter takes to import a package."""
+    run = subprocess.run([sys.executable, "-c", _PROGRAM.format(package)], capture_output=True, text=True, check=True)
+    return float(run.stdout)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description="Time import graphdsl against import onnx.")
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    packages = ("onnx", "graphdsl")
+    for package in packages:  # the first import reads files that later ones find in memory
+        import_seconds(package)
+    taken: dict[str, list[float]] = {package: [] for package in packages}
+    for _ in range(options.repeats):
+        for package in packages:
+            taken[package].append(import_seconds(package))
+    base = min(taken["onnx"])
+    rows = [
+        (name, f"{min(times):.3f}", f"{statistics.median(times):.3f}", f"{min(times) / base:.2f}")
+        for name, times in taken.items()
+    ]
+    print(f"{machine()}\n")
+    print(table(("package", "seconds, least", "median", "least / onnx"), rows))
+
+
+if __name__ == "__main__":
+    main()

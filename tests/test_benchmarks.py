@@ -1,0 +1,69 @@
+"""What the benchmarks compare is the same work: every builder makes the model that the others make."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from benchmarks import chain, rebuild, timing
+
+
+def test_graphdsl_and_helper_make_the_same_bytes_of_a_chain() -> None:
+    assert chain.graphdsl()(200) == chain.onnx_helper()(200)
+
+
+@pytest.mark.parametrize("name", chain.available()[0])
+def test_the_chain_of_every_builder_that_is_installed_computes_the_same(name: str) -> None:
+    model = chain.available()[0][name](20)
+    operators = [node.op_type for node in onnx.load_from_string(model).graph.node if node.op_type != "Identity"]
+    assert operators == ["Mul", "Add"] * 10
+    feeds = {key: np.full((10, 10), value, np.float32) for key, value in (("a", 0.5), ("x", 3.0), ("b", 0.25))}
+    expected = feeds["x"]
+    for _ in range(10):
+        expected = feeds["a"] * expected + feeds["b"]
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    np.testing.assert_array_equal(session.run(["out"], feeds)[0], expected)
+
+
+def renamed(graph: onnx.GraphProto) -> list[tuple[object, ...]]:
+    """A graph's nodes with values numbered in order of appearance, and initializers by their contents."""
+    contents = {proto.name: onnx.numpy_helper.to_array(proto).tobytes() for proto in graph.initializer}
+    numbers: dict[str, object] = {"": None} | contents | {info.name: info.name for info in graph.input}
+    rows, count = [], itertools.count()
+    for node in graph.node:
+        for name in node.output:
+            numbers[name] = next(count)
+        attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        values = [numbers[name] for name in (*node.input, *node.output)]
+        rows.append((node.domain, node.op_type, values, attributes))
+    return rows
+
+
+@pytest.mark.parametrize("path", rebuild.light_models(), ids=lambda path: path.stem)
+def test_graphdsl_and_helper_rebuild_the_same_model(path: Path) -> None:
+    recipe = rebuild.read(path)
+    ours, by_hand = rebuild.with_graphdsl(recipe), rebuild.with_helper(recipe)
+    original = onnx.load(path)
+    assert renamed(ours.graph) == renamed(by_hand.graph)
+    assert [node.op_type for node in by_hand.graph.node] == [node.op_type for node in original.graph.node]
+    assert [info.name for info in ours.graph.output] == [info.name for info in original.graph.output]
+    onnx.checker.check_model(ours, full_check=True)
+
+
+def test_a_table_is_markdown() -> None:
+    assert timing.table(("name", "µs"), [("a", 1.5), ("long name", 10)]) == (
+        "| name      |  µs |\n"
+        "| --------- | --: |\n"
+        "| a         | 1.5 |\n"
+        "| long name |  10 |"
+    )  # fmt: skip
+
+
+def test_rounds_take_turns_and_stop_when_a_case_has_had_enough() -> None:
+    order: list[str] = []
+    taken = timing.interleaved({"slow": (lambda: order.append("slow"), 1), "fast": (lambda: order.append("fast"), 3)})
+    assert order == ["slow", "fast", "fast", "fast"]
+    assert [len(times) for times in taken.values()] == [1, 3]
