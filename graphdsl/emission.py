@@ -18,6 +18,9 @@ from .sites import locate
 from .types import TensorType, to_proto
 from .walk import graphs
 
+NUMBER = "gd#"
+"""What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
+
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
 """Puts an initializer's data elsewhere than into the proto; False where it does not want to."""
 
@@ -110,7 +113,7 @@ class Emitter:
             if described or node.info is not None:
                 self._describe(node, made)
         for value, name in copies:
-            nodes.add(op_type="Identity", input=[names[value]], output=[name])
+            proto.node.add(op_type="Identity", input=[names[value]], output=[name])
         for name, output in zip(self._output_names, graph.outputs, strict=True):
             info = proto.output.add()
             info.name = name
@@ -169,7 +172,7 @@ class Emitter:
             made.name, made.doc_string, made.overload = node.info.name, node.info.doc, node.info.overload
             _metadata(made.metadata_props, node.info.metadata)
         if self.numbered is not None:
-            made.name = str(len(self.numbered))
+            made.name = f"{NUMBER}{len(self.numbered)}"
             self.numbered.append(node)
         if self._locations:
             location = locate(node.site)
