@@ -17,6 +17,7 @@ from .errors import (
     FeedError,
     FrozenValueError,
     GraphError,
+    IndexingError,
     InferenceError,
     LoadError,
     MissingRuntime,
@@ -28,6 +29,7 @@ from .errors import (
     SignatureError,
     TypeSpecError,
     UnknownOperator,
+    UnsupportedAttribute,
     UnsupportedError,
 )
 from .models import Model
@@ -85,6 +87,7 @@ __all__ = [
     "FeedError",
     "FrozenValueError",
     "GraphError",
+    "IndexingError",
     "InferenceError",
     "LoadError",
     "MapType",
@@ -104,6 +107,7 @@ __all__ = [
     "Type",
     "TypeSpecError",
     "UnknownOperator",
+    "UnsupportedAttribute",
     "UnsupportedError",
     "bfloat16",
     "bool",

@@ -6,6 +6,8 @@
     ├── InferenceError        (TypeError, ValueError)  input types that the operator refuses
     ├── FrozenValueError      (TypeError)       a tensor used as if its value were known now
     ├── UnsupportedError      (TypeError)       a NumPy manner that tensors refuse, with what to write instead
+    │   └── UnsupportedAttribute  (AttributeError)  an attribute of NumPy's arrays that tensors do not have
+    ├── IndexingError         (IndexError, ValueError)  an index or axis that the tensor does not have
     ├── ScopeError            (ValueError)      a tensor used outside the body or model that it belongs to
     ├── NameConflict          (ValueError)      a name that is taken, sealed or not allowed
     ├── BuildError            (ValueError)      outputs and inputs that make no model
@@ -45,6 +47,14 @@ class FrozenValueError(GraphError, TypeError):
 
 class UnsupportedError(GraphError, TypeError):
     """Something NumPy offers that a tensor refuses; the message says what to write instead."""
+
+
+class UnsupportedAttribute(UnsupportedError, AttributeError):
+    """An attribute of NumPy's arrays that a tensor does not have, so that `hasattr` answers False."""
+
+
+class IndexingError(GraphError, IndexError, ValueError):
+    """An index or an axis that the tensor does not have, or something that is no index."""
 
 
 class ScopeError(GraphError, ValueError):
