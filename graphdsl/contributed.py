@@ -14,9 +14,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
+from .dims import Axis
 from .ir import Graph, Value
 from .schemas import DEFAULT_OPSET, Schema
-from .types import Axis, TensorType, Type, from_text, tensor_type, to_proto
+from .types import TensorType, Type, from_text, tensor_type, to_proto
 
 DOMAIN = "com.microsoft"
 """The domain whose types are found here."""

@@ -13,8 +13,9 @@ import onnx
 from onnx import numpy_helper, shape_inference
 from onnx.defs import OpSchema
 
-from . import contributed, uninferred
+from . import bodies, contributed, uninferred
 from .attributes import to_attribute
+from .demands import unmet
 from .errors import InferenceError
 from .ir import Value, constant_array
 from .refusals import check_dtypes, explain
@@ -117,7 +118,9 @@ def _infer(
     if schema.rule is not None:
         return tuple(schema.rule(inputs, attributes, count))
     try:
-        types = _asked(schema, inputs, attributes, count)
+        types = bodies.output_types(schema, inputs, attributes) or _asked(schema, inputs, attributes, count)
+        if problem := unmet(schema, inputs, attributes):
+            raise ValueError(problem)
         return sharpen(schema, inputs, attributes, types)
     except _REFUSALS as error:
         raise InferenceError(explain(schema, inputs, attributes, str(error)) + at(site)) from None

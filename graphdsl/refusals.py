@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .demands import unmet
+from .demands import cause, input_names
 from .ir import Value, constant_array
 from .schemas import Parameter, Schema
 from .types import SequenceType, TensorType, Type, from_text, type_text
 
 
 class Given(NamedTuple):
-    """One input of the refused call; `name` is its name in the schema, numbered where the input is variadic."""
+    """One input of a call; `name` is the schema's, numbered where the input is variadic."""
 
     name: str
     formal: Parameter
@@ -24,20 +24,15 @@ class Given(NamedTuple):
 
 def given_inputs(schema: Schema, inputs: Sequence[Value | None]) -> dict[int, Given]:
     """The inputs that are present, by index."""
-    found: dict[int, Given] = {}
-    for index, value in enumerate(inputs):
-        if value is not None:
-            formal = schema.input(index)
-            number = f"[{index - len(schema.inputs) + 1}]" if formal.variadic else ""
-            found[index] = Given(formal.name + number, formal, value)
-    return found
+    names = input_names(schema, inputs)
+    return {i: Given(names[i], schema.input(i), value) for i, value in enumerate(inputs) if value is not None}
 
 
 def explain(schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], native: str) -> str:
     """The message of a refused call; `native` is what the one who refused it said."""
     given = given_inputs(schema, inputs)
-    names = {index: item.name for index, item in given.items()}
-    problem = wrong_dtypes(given.values()) or unmet(schema, inputs, attributes, names) or _cleaned(native, names)
+    problem = _wrong_dtypes(given.values()) or cause(schema, inputs, attributes, native)
+    problem = problem or _cleaned(native, input_names(schema, inputs))
     shown = ", ".join(f"{item.name} {_described(item.value)}" for item in given.values()) or "none"
     lines = [f"{schema.label}: {problem}", f"  inputs: {shown}"]
     if attributes:
@@ -51,12 +46,12 @@ def check_dtypes(schema: Schema, inputs: Sequence[Value | None]) -> None:
     Raises:
         ValueError: a type is not allowed, or two that must be one differ.
     """
-    problem = wrong_dtypes(given_inputs(schema, inputs).values())
+    problem = _wrong_dtypes(given_inputs(schema, inputs).values())
     if problem:
         raise ValueError(problem)
 
 
-def wrong_dtypes(given: Iterable[Given]) -> str | None:
+def _wrong_dtypes(given: Iterable[Given]) -> str | None:
     """What is wrong with the dtypes, if anything: one that is not allowed, or two that must be one."""
     first: dict[str, Given] = {}
     for item in given:
@@ -125,5 +120,3 @@ def _described(value: Value) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-

@@ -1,4 +1,4 @@
-"""Types of the operators that `onnx.defs` declares without inference: most of opset 1, a few later ones, seven of ai.onnx.ml.
+"""Types of operators that `onnx.defs` declares without inference: most of opset 1, a few later, seven of ai.onnx.ml.
 
 Where a later version of the operator has inference and reads its call in the same way, that one is asked
 (`stand_in`). For the others `output_shape` says what the specification says (Operators.md, Operators-ml.md).
@@ -13,7 +13,7 @@ from onnx.defs import OpSchema
 
 from .ir import Value
 from .schemas import Schema
-from .types import Shape, TensorType, Type, tensor_type
+from .types import TensorType, Type, tensor_type
 
 _ML = "ai.onnx.ml"
 
@@ -63,8 +63,8 @@ def _rows(columns: Callable[[Mapping[str, Any]], int | None]) -> Callable[..., T
     """The rule of a table of float32: a row for each row of the input, which may be a single row of rank 1."""
 
     def rule(first: TensorType, attributes: Mapping[str, Any], known: Type | None) -> Type | None:
-        shape: Shape | None = first.shape
-        return tensor_type("float32", [None if shape is None else shape[0] if len(shape) > 1 else 1, columns(attributes)])
+        rows = None if first.shape is None else first.shape[0] if len(first.shape) > 1 else 1
+        return tensor_type("float32", [rows, columns(attributes)])
 
     return rule
 
