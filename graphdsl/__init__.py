@@ -32,6 +32,7 @@ from .errors import (
     UnsupportedAttribute,
     UnsupportedError,
 )
+from .functions import function, marker
 from .models import Model
 from .op import domain, opset
 from .tensor import Tensor
@@ -127,6 +128,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "function",
     "input",
     "int2",
     "int4",
@@ -135,6 +137,7 @@ __all__ = [
     "int32",
     "int64",
     "map_of",
+    "marker",
     "model",
     "op",
     "opset",

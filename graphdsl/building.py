@@ -16,9 +16,9 @@ from .tensor import Tensor
 from .tensor import lifting
 from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
-from .tracing import as_outputs
+from .tracing import as_outputs, seal
 from .types import as_dtype, as_type, is_type
-from .walk import dependencies, graphs, operators, reachable
+from .walk import dependencies, functions, operators, reachable
 
 PRODUCER = "graphdsl"
 
@@ -115,9 +115,10 @@ def assemble(
                 f"outputs; declare the operator with @gd.custom_op and a type rule" + at(output.value.site or site)
             )
     graph = Graph(name, tuple(listed), tuple(nodes), outputs)
-    _seal(graph)
-    imports = choose_opsets(graph, opset, what, site)
-    return Model(graph, imports, least_ir_version(graph, imports), producer=PRODUCER)
+    seal(nodes)
+    called = functions(graph)
+    imports = choose_opsets([graph, *(f.graph for f in called)], opset, what, site)
+    return Model(graph, imports, least_ir_version(graph, imports, called), called, producer=PRODUCER)
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:
@@ -161,16 +162,7 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
             raise BuildError(f"{what}: the output name {name!r} is the name of an input" + at(site))
 
 
-def _seal(graph: Graph) -> None:
-    """From now on a model holds these values: those without a name can no longer be given one."""
-    for inner in graphs(graph):
-        for node in inner.nodes:
-            for value in node.outputs:
-                if value.name is None:
-                    value.name = SEALED
-
-
-def choose_opsets(graph: Graph, wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
+def choose_opsets(parts: Sequence[Graph], wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
     """The opset version of each domain that the nodes use: wanted, in force, or the highest that fits them all.
 
     Raises:
@@ -180,7 +172,7 @@ def choose_opsets(graph: Graph, wanted: int | None, what: str, site: Site | None
         schemas.known_opset(wanted)
     bounds: dict[str, tuple[Node, Node]] = {}
     asked: dict[str, int] = {}
-    for schema, node in operators(graph).items():
+    for schema, node in operators(*parts).items():
         low, high = bounds.get(schema.domain, (node, node))
         bounds[schema.domain] = (
             node if schema.since > low.schema.since else low,

@@ -16,7 +16,7 @@ from .errors import BuildError
 from .ir import SEALED, Function, Graph, ModelData, Node, Value
 from .sites import locate
 from .types import TensorType, to_proto
-from .walk import graphs
+from .walk import constants, functions, graphs, operators
 
 NUMBER = "gd#"
 """What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
@@ -49,6 +49,7 @@ class Emitter:
         self._taken: set[str] = set()
         self._counters: dict[str, int] = {}
         self._top: Any = None
+        self._overloads: dict[Function, str] = {}
 
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
@@ -58,6 +59,7 @@ class Emitter:
             opset_imports=[helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
         )
         self._top = proto.graph
+        self._overloads = _number_overloads(model.functions)
         self._graph(model.graph, proto.graph)
         for field, text in (
             ("producer_name", model.producer),
@@ -71,11 +73,14 @@ class Emitter:
             proto.model_version = model.model_version
         _metadata(proto.metadata_props, model.metadata.items())
         for function in model.functions:
-            self._function(function, proto.functions.add())
+            inner = Emitter(locations=self._locations)
+            inner.numbered = self.numbered
+            inner._overloads = self._overloads
+            inner._function(function, model.opset_imports, proto.functions.add())
         return proto
 
-    def _graph(self, graph: Graph, proto: Any) -> None:
-        names, taken = self.names, self._taken
+    def _graph(self, graph: Graph, proto: Any, *, is_body: bool = False) -> None:
+        names = self.names
         for value in graph.inputs:
             names[value] = self._free(value.name or "input")
             info = proto.input.add()
@@ -84,12 +89,26 @@ class Emitter:
                 info.type.CopyFrom(to_proto(value.type))
             if value.default is not None:
                 self._initializer(self._top.initializer.add(), names[value], value.default)
-        copies = self._name_outputs(graph)
+        chosen, copies = self._name_outputs(graph, is_body)
         for constant in graph.constants:
             names[constant]
+        self._nodes(graph.nodes, proto)
+        for value, name in copies:
+            proto.node.add(op_type="Identity", input=[names[value]], output=[name])
+        for name, output in zip(chosen, graph.outputs, strict=True):
+            info = proto.output.add()
+            info.name = name
+            if output.value.type is not None:
+                info.type.CopyFrom(to_proto(output.value.type))
+        if graph.doc:
+            proto.doc_string = graph.doc
+        _metadata(proto.metadata_props, graph.metadata)
+
+    def _nodes(self, nodes: Iterable[Node], proto: Any) -> None:
+        names, taken = self.names, self._taken
         add, name_of, counters = proto.node.add, names.__getitem__, self._counters
         described = self._locations or self.numbered is not None
-        for node in graph.nodes:
+        for node in nodes:
             operator = node.schema.name
             made = add()
             made.op_type = operator
@@ -112,46 +131,40 @@ class Emitter:
                 self._attributes(node, made)
             if described or node.info is not None:
                 self._describe(node, made)
-        for value, name in copies:
-            proto.node.add(op_type="Identity", input=[names[value]], output=[name])
-        for name, output in zip(self._output_names, graph.outputs, strict=True):
-            info = proto.output.add()
-            info.name = name
-            if output.value.type is not None:
-                info.type.CopyFrom(to_proto(output.value.type))
-        if graph.doc:
-            proto.doc_string = graph.doc
-        _metadata(proto.metadata_props, graph.metadata)
+            if node.schema.function is not None and (overload := self._overloads[node.schema.function]):
+                made.overload = overload
 
-    def _name_outputs(self, graph: Graph) -> list[tuple[Value, str]]:
-        """Name the outputs, before all other values; the answer lists the copies that Identity nodes make."""
+    def _name_outputs(self, graph: Graph, is_body: bool) -> tuple[list[str], list[tuple[Value, str]]]:
+        """Name the outputs, before all other values: their names, and the copies that Identity nodes make."""
         outputs = graph.outputs
         copies: list[tuple[Value, str]] = []
         chosen: list[str] = []
         for index, (name, value) in enumerate(outputs):
             own = value.name if value.name != SEALED else None
             known = self.names.get(value)
+            elsewhere = known is not None or (is_body and value.node is None)
             if name is not None and name == known and name not in chosen:  # an input, handed through under its name
                 chosen.append(name)
                 continue
-            wanted = name or (own if known is None else None)
+            wanted = name or (None if elsewhere else own)
             if wanted is None or (wanted in self._taken and name is None):
                 default = "output" if len(outputs) == 1 else f"output_{index}"
                 wanted = self._free(default, {value.name for node in graph.nodes for value in node.outputs})
             else:
-                if wanted in self._taken:
+                if wanted in self._taken and is_body:
+                    wanted = self._free(wanted)
+                elif wanted in self._taken:
                     raise BuildError(f"the output name {wanted!r} is taken by an input or another output")
                 self._taken.add(wanted)
             chosen.append(wanted)
-            if known is None and (own is None or own == wanted):
+            if not elsewhere and (own is None or own == wanted):
                 if value.node is None:  # a constant: it becomes an initializer of this name
                     self._top_constant(value, wanted)
                 else:
                     self.names[value] = wanted
             else:
                 copies.append((value, wanted))
-        self._output_names = chosen
-        return copies
+        return chosen, copies
 
     def _attributes(self, node: Node, made: Any) -> None:
         specs = node.schema.attributes
@@ -160,11 +173,8 @@ class Emitter:
             made.attribute.append(to_attribute(name, value, spec.kind if spec else None, self._body))
 
     def _body(self, graph: Graph) -> onnx.GraphProto:
-        proto = onnx.GraphProto()
-        proto.name = graph.name
-        outer = getattr(self, "_output_names", [])
-        self._graph(graph, proto)
-        self._output_names = outer
+        proto = onnx.GraphProto(name=graph.name)
+        self._graph(graph, proto, is_body=True)
         return proto
 
     def _describe(self, node: Node, made: Any) -> None:
@@ -179,8 +189,33 @@ class Emitter:
             if location is not None:
                 _metadata(made.metadata_props, [("graphdsl.location", str(location))])
 
-    def _function(self, function: Function, proto: Any) -> None:
-        raise NotImplementedError
+    def _function(self, function: Function, model_imports: Mapping[str, int], proto: Any) -> None:
+        """A local function; it has no initializers, so its constants are Constant nodes."""
+        graph = function.graph
+        proto.domain, proto.name = function.domain, function.name
+        proto.overload = self._overloads[function]
+        for value in graph.inputs:
+            self.names[value] = self._free(value.name or "input")
+            proto.input.append(self.names[value])
+        for constant in constants(graph):
+            name = self.names[constant] = self._free(constant.name) if constant.name else self._count("const")
+            made = proto.node.add(op_type="Constant", output=[name])
+            assert constant.array is not None
+            made.attribute.append(to_attribute("value", constant.array, onnx.AttributeProto.TENSOR))
+        chosen, copies = self._name_outputs(graph, is_body=True)
+        self._nodes(graph.nodes, proto)
+        for value, name in copies:
+            proto.node.add(op_type="Identity", input=[self.names[value]], output=[name])
+        proto.output.extend(chosen)
+        proto.attribute.extend(function.attributes)
+        for name, value in function.defaults.items():
+            proto.attribute_proto.append(to_attribute(name, value, function.kinds.get(name)))
+        used = {schema.domain for schema in operators(graph)} | {""}
+        imports = function.opset_imports or {d: v for d, v in model_imports.items() if d in used}
+        proto.opset_import.extend([helper.make_opsetid(domain, version) for domain, version in imports.items()])
+        if function.doc:
+            proto.doc_string = function.doc
+        _metadata(proto.metadata_props, function.metadata)
 
     # Names
 
@@ -226,6 +261,33 @@ class Emitter:
         fill_tensor(proto, name, array)
 
 
+def function_bytes(function: Function, opset: int) -> bytes:
+    """What a function says, types and overload apart: functions with equal bytes are one."""
+    emitter = Emitter()
+    proto = onnx.FunctionProto()
+    emitter._overloads = dict.fromkeys(functions(function.graph), "") | {function: ""}
+    emitter._function(function, {"": opset}, proto)
+    called = [str(id(inner)).encode() for inner in functions(function.graph)]
+    return b"\0".join([proto.SerializeToString(deterministic=True), *called])
+
+
+def _number_overloads(called: tuple[Function, ...]) -> dict[Function, str]:
+    """The overloads that tell functions of one name apart: none for the first, then "1", "2", ...
+
+    Raises:
+        BuildError: two functions that have nothing to do with each other share a name.
+    """
+    first: dict[tuple[str, str], list[Function]] = {}
+    overloads: dict[Function, str] = {}
+    for function in called:
+        same = first.setdefault((function.domain, function.name), [])
+        if same and same[0].origin is not function.origin:
+            raise BuildError(f"two functions are named '{function.domain}::{function.name}'; rename one of them")
+        overloads[function] = function.overload if function.overload is not None else str(len(same) or "")
+        same.append(function)
+    return overloads
+
+
 _RAW_KINDS = "biufc"
 
 
@@ -254,15 +316,16 @@ _BY_DTYPE = {"bfloat16": 4, "float4e2m1": 11, "float8e8m0": 12, "int4": 10, "uin
 )
 
 
-def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], functions: tuple[Function, ...] = ()) -> int:
+def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()) -> int:
     """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
     least = 4  # initializers need not be inputs
     for domain, version in opset_imports.items():
         known = [ir for (d, v), ir in _BY_OPSET.items() if d == domain and v >= version]
         least = max(least, min(known, default=3))
-    if functions:
-        least = max(least, 10 if any(f.overload for f in functions) else 8)
-    for part in (graph, *(f.graph for f in functions)):
+    if called:
+        overloaded = len({(f.domain, f.name) for f in called}) < len(called)
+        least = max(least, 10 if overloaded else 8)
+    for part in (graph, *(f.graph for f in called)):
         for inner in graphs(part):
             least = max(least, _least_of(inner))
     return least

@@ -135,7 +135,7 @@ def _asked(
         read = [i for i in READS.get(schema.name, ()) if i < len(inputs)]
         constants = {i: array for i in read if (array := _small(inputs[i])) is not None}
         native = schema.native
-        if native is not None and not native.has_type_and_shape_inference_function:
+        if native is not None and not uninferred.has_inference(schema):
             check_dtypes(schema, inputs)
             native = uninferred.stand_in(schema)
         if native is not None:

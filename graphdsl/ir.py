@@ -23,6 +23,12 @@ next_order = count().__next__
 
 NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
+
+def _nothing() -> Mapping[str, Any]:
+    return NO_ATTRIBUTES
+
+
+
 SEALED = ""
 """The name of a value that had none when a model first held it; see `give_name`."""
 
@@ -210,7 +216,7 @@ class Output(NamedTuple):
     value: Value
 
 
-@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
 class Graph:
     """A graph: of a model, a branch or a loop body. `nodes` are in topological order."""
 
@@ -225,6 +231,9 @@ class Graph:
     doc: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<graph {self.name!r}: {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
+
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Function:
@@ -232,13 +241,19 @@ class Function:
 
     domain: str
     name: str
-    overload: str
     graph: Graph
-    attributes: tuple[str, ...]
-    """Names of attributes that a call must give."""
-    defaults: Mapping[str, Any]
+    attributes: tuple[str, ...] = ()
+    """Names of attributes without a default."""
+    defaults: Mapping[str, Any] = field(default_factory=_nothing)
     """Attributes that a call may leave out."""
-    opset_imports: Mapping[str, int]
+    kinds: Mapping[str, int] = field(default_factory=_nothing)
+    """The kinds of all attributes, as far as they are known."""
+    overload: str | None = None
+    """Tells functions of one name apart; None where the emitter numbers them."""
+    opset_imports: Mapping[str, int] = field(default_factory=_nothing)
+    """Its own opset imports; empty where it takes those of the model."""
+    origin: object = None
+    """What it was traced from: functions of one name and one origin are overloads, of two a conflict."""
     doc: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -251,7 +266,7 @@ class ModelData:
     opset_imports: Mapping[str, int]
     ir_version: int
     functions: tuple[Function, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=lambda: NO_ATTRIBUTES)
+    metadata: Mapping[str, str] = field(default_factory=_nothing)
     doc: str = ""
     producer: str = ""
     producer_version: str = ""

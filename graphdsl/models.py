@@ -1,21 +1,36 @@
 """Models as users hold them: call, run, save, look up a tensor, print."""
 
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import onnx
 
+from . import external, runtime
 from .emission import Emitter
-from .errors import GraphError, nearest
-from .ir import Input, ModelData, Node, Value
+from .errors import FeedError, GraphError, nearest
+from .feeds import by_name, check_names, checked
+from .ir import ModelData, Node, Value
+from .printing import model_text
+from .sites import at, caller
 from .tensor import Tensor
+from .tensor.handle import Handle
+from .tracing import inline
+from .tensor.lifting import shared
+from .types import TensorType
+
+PRODUCER = "graphdsl"
+"""The producer of models built here. In those, dimensions of one name are equal; others write wrong names."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model(ModelData):
-    """An ONNX model: immutable; every tool takes a model and gives a new one."""
+    """An ONNX model: immutable; every tool takes a model and gives a new one.
+
+    Called on arrays it runs on ONNX Runtime; called on tensors it becomes part of their graph.
+    """
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -27,10 +42,10 @@ class Model(ModelData):
         """The tensors that the model returns, in order; `output_names` are their names."""
         return tuple(Tensor(value) for _, value in self.graph.outputs)
 
-    @cached_property
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs, in order."""
-        return tuple(info.name for info in self._emitted[0].graph.output)
+        return self._names[0]
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -48,25 +63,144 @@ class Model(ModelData):
         return self.graph.name
 
     @cached_property
-    def _emitted(self) -> tuple[onnx.ModelProto, dict[str, Value]]:
-        emitter = Emitter(store=lambda proto, array: True)
+    def _names(self) -> tuple[tuple[str, ...], dict[str, Value]]:
+        """The names of the outputs, and the values by the names that emission gives them."""
+        emitter = Emitter(store=lambda tensor, array: True)
         proto = emitter.model(self)
-        return proto, {name: value for value, name in emitter.names.items()}
+        outputs = tuple(info.name for info in proto.graph.output)
+        found = {name: value for name, (_, value) in zip(outputs, self.graph.outputs, strict=True)}
+        found.update((name, value) for value, name in emitter.names.items())
+        return outputs, found
+
+    def __call__(self, /, *given: Any, **named: Any) -> Any:
+        """Run the model on arrays, or put it into the graph that its tensor arguments belong to.
+
+        >>> import graphdsl as gd
+        >>> x = gd.input("x", gd.float32["n"])
+        >>> gd.build({"y": x * 2})([1, 2])
+        array([2., 4.], dtype=float32)
+
+        Args:
+            given: The inputs in order: arrays of their dtypes; Python numbers and lists adopt them. If any is a
+                tensor, the others may be arrays, which become constants.
+            named: Inputs by name.
+
+        Returns:
+            The output, or a tuple of several: arrays, or tensors where tensors were given.
+
+        Raises:
+            FeedError: the arguments do not fit the inputs.
+            MissingRuntime: ONNX Runtime is not installed.
+            RunError: ONNX Runtime refuses the model, or fails while running it.
+        """
+        feeds = by_name(self.graph.inputs, given, named, f"model {self.name!r}")
+        found: Sequence[Any]
+        if any(isinstance(value, Handle) for value in feeds.values()):
+            found = inline(self, self._as_tensors(feeds))
+        else:
+            found = tuple(self.run(feeds).values())
+        return found[0] if len(found) == 1 else found
+
+    def _as_tensors(self, feeds: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Arguments of which some are tensors: arrays become constants, of the dtype and shape that the input has."""
+        label, inputs = f"model {self.name!r}", self.graph.inputs
+        problems = check_names(inputs, feeds, inputs, label)
+        if problems:
+            raise FeedError(f"{label}: " + "\n  ".join(problems) + at(caller()))
+        tensors: dict[str, Tensor] = {}
+        for value in inputs:
+            name = value.name or ""
+            given = feeds.get(name)
+            if isinstance(given, Handle):
+                tensors[name] = Tensor(given._v)
+            elif name in feeds:
+                array = checked([value], {name: given}, label)[name]
+                if not isinstance(value.type, TensorType):
+                    raise FeedError(f"{label}: input {name!r} is {value.type!r}; give it a tensor" + at(caller()))
+                tensors[name] = Tensor(shared(array, caller()))
+        return tensors
+
+    def run(
+        self,
+        feeds: Mapping[str, Any],
+        outputs: str | Iterable[str] | None = None,
+        providers: Sequence[Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Run the model on ONNX Runtime: arrays by input name give arrays by output name.
+
+        >>> import graphdsl as gd
+        >>> x = gd.input("x", gd.float32["n"])
+        >>> model = gd.build({"double": x * 2, "half": x / 2})
+        >>> model.run({"x": [1, 2]}, outputs=["half"])
+        {'half': array([0.5, 1. ], dtype=float32)}
+
+        Args:
+            feeds: Arrays of the inputs' dtypes; Python numbers and lists adopt them. Sequences are lists of arrays; an
+                absent optional is None.
+            outputs: The outputs to compute, and nothing that only others need; by default all.
+            providers: ONNX Runtime's execution providers, as it takes them; by default the CPU alone.
+            options: Options of the session by name: attributes and methods of `onnxruntime.SessionOptions`
+                (`intra_op_num_threads`), and config entries (`session.disable_prepacking`).
+
+        Raises:
+            FeedError: the feeds do not fit the inputs, or there is no such output.
+            MissingRuntime: ONNX Runtime is not installed.
+            RunError: ONNX Runtime refuses the model, or fails while running it.
+        """
+        if not isinstance(feeds, Mapping):
+            raise FeedError(f"run takes a dict of arrays by input name, not {type(feeds).__name__}" + at(caller()))
+        wanted = None if outputs is None else self._wanted([outputs] if isinstance(outputs, str) else list(outputs))
+        return runtime.run(
+            self, feeds, wanted=wanted, providers=providers, options=options, symbols=self.producer == PRODUCER
+        )
+
+    def _wanted(self, names: list[str]) -> dict[str, Value] | None:
+        """The outputs of these names; None when they are all, in order."""
+        known = dict(zip(self.output_names, (value for _, value in self.graph.outputs), strict=True))
+        if not names:
+            raise FeedError(
+                f"model {self.name!r}: outputs={names!r} asks for none; leave it out for all" + at(caller())
+            )
+        for name in names:
+            if name not in known:
+                raise FeedError(
+                    f"model {self.name!r} has no output {name!r}{nearest(str(name), known)}; it has "
+                    + ", ".join(map(repr, known))
+                    + at(caller())
+                )
+        return None if names == list(known) else {name: known[name] for name in names}
 
     def to_proto(self, *, locations: bool = False) -> onnx.ModelProto:
         """The model as a `ModelProto`; with `locations`, each node's metadata says where it was written."""
         return Emitter(locations=locations).model(self)
 
-    def save(self, path: str | Path, *, locations: bool = False) -> None:
-        """Write the model to a file."""
-        Path(path).write_bytes(self.to_proto(locations=locations).SerializeToString())
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        locations: bool = False,
+        external_data: bool | None = None,
+        size_threshold: int = 1024,
+    ) -> None:
+        """Write the model to a file, which appears there when it is complete; see `gd.save`."""
+        external.save(self, path, locations=locations, external_data=external_data, size_threshold=size_threshold)
 
     def __getitem__(self, name: str) -> Tensor:
-        """A tensor of the model by its name."""
-        names = self._emitted[1]
+        """A tensor of the model by its name.
+
+        >>> import graphdsl as gd
+        >>> x = gd.input("x", gd.float32["n"])
+        >>> gd.build({"y": (x * 2).named("twice") + 1})["twice"]
+        <Tensor 'twice' float32['n']>
+
+        Raises:
+            GraphError: there is none.
+        """
+        names = self._names[1]
         found = names.get(name)
         if found is None:
-            raise GraphError(f"the model {self.name!r} has no tensor {name!r}{nearest(str(name), names)}")
+            raise GraphError(f"model {self.name!r} has no tensor {name!r}{nearest(str(name), names)}" + at(caller()))
         return Tensor(found)
 
     def __repr__(self) -> str:
@@ -74,9 +208,4 @@ class Model(ModelData):
         return f"<Model {self.name!r}({inputs}), {len(self.nodes)} nodes, opset {self.opset}>"
 
     def __str__(self) -> str:
-        return str(onnx.printer.to_text(self.to_proto()))
-
-
-def names_of(values: tuple[Input, ...]) -> list[str]:
-    """The names of a graph's inputs."""
-    return [v.name or "" for v in values]
+        return model_text(self)

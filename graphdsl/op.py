@@ -13,6 +13,7 @@ from typing import Any
 
 from . import schemas
 from .attributes import from_attribute
+from .control import with_bodies
 from .errors import OpsetError, UnknownOperator
 from .schemas import Schema
 from .tensor.calling import call
@@ -36,7 +37,8 @@ def _operator(domain: str, name: str, version: int | None) -> Callable[..., Any]
 
     def operator(*inputs: Any, outputs: int | None = None, **attributes: Any) -> Any:
         schema = schemas.lookup(domain, name, schemas.opset_in_force() if version is None else version)
-        return wrap(call(schema, inputs, attributes, outputs))
+        given, keywords = with_bodies(schema, inputs, attributes)
+        return wrap(call(schema, given, keywords, outputs))
 
     operator.__name__ = operator.__qualname__ = name
     operator.__module__ = "graphdsl.op"

@@ -59,6 +59,7 @@ class Schema:
         "deterministic",
         "doc",
         "domain",
+        "function",
         "inputs",
         "least_inputs",
         "least_outputs",
@@ -67,6 +68,7 @@ class Schema:
         "most_outputs",
         "name",
         "native",
+        "numpy",
         "outputs",
         "rule",
         "simple",
@@ -90,6 +92,8 @@ class Schema:
         deterministic: bool = True,
         native: OpSchema | None = None,
         rule: Callable[..., Any] | None = None,
+        function: Any = None,
+        numpy: Callable[..., Any] | None = None,
     ) -> None:
         self.domain = domain
         self.name = name
@@ -108,6 +112,10 @@ class Schema:
         """The schema of `onnx.defs`, where the operator is ONNX's."""
         self.rule = rule
         """The type rule of an operator that `onnx.defs` does not infer."""
+        self.function = function
+        """The `ir.Function` that the operator calls, where it is a local function."""
+        self.numpy = numpy
+        """What the operator computes, as a function on arrays, where a user's declaration says so."""
         self.least_inputs = _least(inputs)
         self.most_inputs = _most(inputs)
         self.least_outputs = _least(outputs)
@@ -214,6 +222,21 @@ def lookup(domain: str, name: str, version: int) -> Schema:
             return schema
         schema = _find(domain, name, version)
         _found[domain, name, version] = schema
+    return schema
+
+
+_default: list[dict[str, Schema]] = [{} for _ in range(NEWEST_OPSET + 1)]
+"""Schemas of the default domain met before, by opset version, then name."""
+
+
+def in_force(name: str) -> Schema:
+    """The schema of an operator of the default domain at the opset in force."""
+    version = _opset.get()
+    schema = _default[version].get(name)
+    if schema is None:
+        schema = lookup("", name, version)
+        if schema.native is not None:
+            _default[version][name] = schema
     return schema
 
 

@@ -1,16 +1,50 @@
-"""Callables on symbolic inputs: what a function returns, as named outputs, and the traces that bodies live in."""
+"""Callables on symbolic inputs: their outputs, the graphs of bodies, and graphs replayed on other values."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from .errors import BuildError
-from .ir import Output
-from .sites import at, caller
+from .dims import Dim
+from .errors import BuildError, OpsetError
+from .ir import NO_ATTRIBUTES, SEALED, Function, Graph, Input, ModelData, Node, Output, Value
+from .schemas import opset_in_force
+from .sites import Site, at, caller
 from .tensor import Tensor
+from .tensor.calling import Trace, current_trace, resolved, tracing
 from .tensor.handle import Handle
 from .tensor.lifting import adopt, natural_dtype, shared
+from .types import DType, TensorType, Type
+from .walk import captured, functions, operators, reachable
+
+DEEPEST_BODY = 31
+"""How deep bodies can be nested before protobuf refuses to parse the model."""
+
+
+def wrap(values: Sequence[Value]) -> Any:
+    """Values as what users hold: one tensor, or a tuple of several."""
+    tensors = tuple(map(Tensor, values))
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def as_tensor(item: Any, what: str, dtype: DType | None = None) -> Tensor:
+    """A tensor, or what stands for one: an array, or a Python number or list, which takes a dtype if one is given.
+
+    Raises:
+        BuildError: it is nothing of the kind.
+    """
+    if isinstance(item, Tensor):
+        return item
+    if isinstance(item, Handle):
+        return Tensor(item._v)
+    if isinstance(item, (np.ndarray, np.generic)):
+        return Tensor(shared(np.asarray(item), caller()))
+    if isinstance(item, (bool, int, float, str, list)) and not isinstance(item, Dim):
+        return Tensor(adopt(item, dtype or natural_dtype(item)))
+    got = "nothing (is a return missing?)" if item is None else f"{item!r} ({type(item).__name__})"
+    raise BuildError(f"{what}: a tensor is needed, got {got}" + at(caller()))
 
 
 def as_outputs(returned: Any, what: str) -> tuple[Output, ...]:
@@ -23,31 +57,230 @@ def as_outputs(returned: Any, what: str) -> tuple[Output, ...]:
         for name in returned:
             if not isinstance(name, str) or not name:
                 raise BuildError(f"{what}: an output's name is a non-empty str, not {name!r}" + at(caller()))
-        outputs = [Output(name, _value(item, what)) for name, item in returned.items()]
+        outputs = [Output(name, _returned(item, what)) for name, item in returned.items()]
     elif isinstance(returned, (tuple, list)):
-        outputs = [Output(None, _value(item, what)) for item in returned]
+        outputs = [Output(None, _returned(item, what)) for item in returned]
     else:
-        outputs = [Output(None, _value(returned, what))]
+        outputs = [Output(None, _returned(returned, what))]
     if not outputs:
         raise BuildError(f"{what} has no outputs; return a tensor, a tuple of tensors or a dict of them" + at(caller()))
     return tuple(outputs)
 
 
-def _value(item: Any, what: str) -> Any:
-    if isinstance(item, Handle):
-        return item._v
-    if isinstance(item, (np.ndarray, np.generic)):
-        return shared(np.asarray(item), caller())
-    if isinstance(item, (bool, int, float)):
-        return adopt(item, natural_dtype(item))
-    got = "nothing (is a return missing?)" if item is None else f"{item!r} ({type(item).__name__})"
-    raise BuildError(f"{what} returns tensors, got {got}" + at(caller()))
+def _returned(item: Any, what: str) -> Value:
+    return as_tensor(item, what)._v
 
 
-def wrap(values: Sequence[Any]) -> Any:
-    """Values as what users hold: one tensor, or a tuple of several."""
-    tensors = tuple(map(Tensor, values))
-    return tensors[0] if len(tensors) == 1 else tensors
+def trace_graph(
+    function: Callable[..., Any], trace: Trace, parameters: Sequence[tuple[str | None, Type | None]], name: str
+) -> Graph:
+    """The graph of a callable, traced on inputs of these names and types.
+
+    Raises:
+        BuildError: the callable returns no tensors, or bodies are nested deeper than protobuf reads.
+        ScopeError: it uses tensors of another body.
+    """
+    if trace.depth > DEEPEST_BODY:
+        raise BuildError(
+            f"{trace.label} would be nested {trace.depth} deep; protobuf reads at most {DEEPEST_BODY} levels of "
+            f"bodies: move an inner one out, or into a @gd.function" + at(trace.site)
+        )
+    with tracing(trace):
+        inputs = tuple([Input(label, kind, trace, trace.site) for label, kind in parameters])
+        outputs = as_outputs(function(*map(Tensor, inputs)), trace.label)
+    return close_graph(name, trace, inputs, outputs)
 
 
-Body = Callable[..., Any]
+def close_graph(name: str, trace: Trace, inputs: tuple[Input, ...], outputs: tuple[Output, ...]) -> Graph:
+    """The graph of what was made in a trace and its outputs need; from now on its values keep their names."""
+    values = [value for _, value in outputs]
+    for value in values:
+        if value.owner is not trace and value.owner is not None:
+            trace.admit(value, trace.site)
+    nodes, _ = reachable(values, within=trace)
+    seal(nodes)
+    return Graph(name, inputs, tuple(nodes), outputs, captured(nodes, inputs, values))
+
+
+def seal(nodes: Sequence[Node]) -> None:
+    """A graph holds these nodes now: outputs without a name can no longer be given one."""
+    for node in nodes:
+        for value in node.outputs:
+            if value.name is None:
+                value.name = SEALED
+
+
+def trace_body(
+    function: Any, operator: str, attribute: str, types: Sequence[Type | None], names: Sequence[str | None] = ()
+) -> Graph:
+    """The graph of a branch or loop body; it may use the tensors of everything that encloses it."""
+    site = caller()
+    if isinstance(function, Graph):
+        return function
+    if not callable(function) or isinstance(function, Handle):
+        raise BuildError(
+            f"{operator}: {attribute} is a function that returns tensors, as in {attribute}=lambda: x * 2, "
+            f"got {function!r}" + at(site)
+        )
+    trace = Trace(f"the {attribute} of {operator}", current_trace(), site)
+    labels = names or _parameter_names(function, len(types), f"{operator}: {attribute}", site)
+    return trace_graph(function, trace, list(zip(labels, types, strict=True)), attribute)
+
+
+def _parameter_names(function: Callable[..., Any], count: int, what: str, site: Site | None) -> list[str | None]:
+    """The names of a callable's parameters, for its inputs; None where it takes any number."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return [None] * count
+    names: list[str | None] = []
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return names + [None] * (count - len(names))
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    needed = sum(p.default is p.empty and p.name in names for p in parameters)
+    if not needed <= count <= len(names):
+        raise BuildError(f"{what} takes {len(names)} parameters, and gets {count}" + at(site))
+    return names[:count]
+
+
+# Graphs replayed on other values
+
+
+def replay(
+    graph: Graph,
+    arguments: Sequence[Value | None],
+    attributes: Mapping[str, Any] = NO_ATTRIBUTES,
+    *,
+    expand: bool = False,
+) -> tuple[Value, ...]:
+    """Make a graph's nodes anew in the current trace, on other inputs, and answer with its outputs.
+
+    Types are inferred again. `attributes` are values for the references of a function's body; with `expand`, calls of
+    local functions are replaced by their bodies.
+    """
+    values: dict[Value, Value | None] = dict(zip(graph.inputs, arguments, strict=True))
+    replay_nodes(graph.nodes, values, attributes, expand=expand)
+    return tuple([_present(values, value) for _, value in graph.outputs])
+
+
+def inline(model: ModelData, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """A model's nodes made anew in the current trace, on tensors or arrays by input name; types are inferred again.
+
+    Raises:
+        OpsetError: an operator of the model means something else at the opset in force.
+        BuildError: an argument's type does not fit the input, or an input without a default is left out.
+    """
+    site = caller()
+    what = f"model {model.graph.name!r}"
+    version = opset_in_force()
+    for schema, node in operators(model.graph, *(f.graph for f in functions(model.graph))).items():
+        if not schema.domain and not schema.since <= version <= schema.until:
+            raise OpsetError(
+                f"{what} is of opset {model.opset_imports.get('', 1)} and the opset in force is {version}, where "
+                f"{schema.label} means something else; write gd.convert_opset(model, {version}), or trace at "
+                f"opset={model.opset_imports.get('', 1)}{at(node.site)}" + at(site)
+            )
+    given: list[Value] = []
+    for value in model.graph.inputs:
+        if value.name in arguments:
+            dtype = value.type.dtype if isinstance(value.type, TensorType) else None
+            tensor = as_tensor(arguments[value.name], f"{what}: input {value.name!r}", dtype)
+            _check_argument(what, value, tensor.type, site)
+            given.append(tensor._v)
+        elif value.default is not None:
+            given.append(Tensor(shared(value.default, site))._v)
+        else:
+            raise BuildError(f"{what}: input {value.name!r} is missing" + at(site))
+    return tuple(map(Tensor, replay(model.graph, given)))
+
+
+def _check_argument(what: str, formal: Input, given: Type | None, site: Site | None) -> None:
+    """Refuse a tensor that can never fit a model's input: another dtype, rank or size."""
+    expected = formal.type
+    if given is None or expected is None or given is expected:
+        return
+    problem = type(given) is not type(expected)
+    if isinstance(given, TensorType) and isinstance(expected, TensorType):
+        problem = given.dtype is not expected.dtype
+        if given.shape is not None and expected.shape is not None:
+            sizes = zip(given.shape, expected.shape, strict=False)
+            problem = problem or len(given.shape) != len(expected.shape)
+            problem = problem or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes)
+    if problem:
+        raise BuildError(f"{what}: input {formal.name!r} is {expected!r}, got {given!r}" + at(site))
+
+
+def _present(values: Mapping[Value, Value | None], value: Value) -> Value:
+    found = values.get(value, value)
+    if found is None:
+        raise BuildError(f"the input {value.name!r} is left out, but it is returned as an output")
+    return found
+
+
+def replay_nodes(
+    nodes: Sequence[Node],
+    values: dict[Value, Value | None],
+    attributes: Mapping[str, Any] = NO_ATTRIBUTES,
+    *,
+    expand: bool = False,
+) -> None:
+    """Make nodes anew in the current trace; `values` says what stands for which old value, and learns the new ones."""
+    trace = current_trace()
+    for node in nodes:
+        inputs = [None if value is None else values.get(value, value) for value in node.inputs]
+        given = resolved(node.attributes, attributes) if attributes or not trace.bound else node.attributes
+        if any(isinstance(item, Graph) for item in given.values()):
+            given = MappingProxyType(
+                {
+                    name: _replay_body(item, values, attributes, expand) if isinstance(item, Graph) else item
+                    for name, item in given.items()
+                }
+            )
+        function = node.schema.function
+        if expand and function is not None:
+            bound = dict(function.defaults) | dict(given)
+            made = replay(function.graph, _filled(function, inputs), bound, expand=True)
+        else:
+            handles = [None if value is None else Tensor(value) for value in inputs]
+            made = trace.call(node.schema, handles, given, len(node.outputs), node.site, node.info)
+        for old, new in zip(node.outputs, made, strict=False):
+            values[old] = new
+            if old.name and new.name is None:
+                new.name = old.name
+
+
+def _filled(function: Function, inputs: Sequence[Value | None]) -> list[Value | None]:
+    return [*inputs, *[None] * (len(function.graph.inputs) - len(inputs))]
+
+
+def _replay_body(
+    graph: Graph, values: Mapping[Value, Value | None], attributes: Mapping[str, Any], expand: bool
+) -> Graph:
+    trace = Trace(graph.name, current_trace())
+    inner = dict(values)
+    inputs = tuple([Input(value.name, value.type, trace, value.site, value.default) for value in graph.inputs])
+    inner.update(zip(graph.inputs, inputs, strict=True))
+    with tracing(trace):
+        replay_nodes(graph.nodes, inner, attributes, expand=expand)
+    outputs = tuple([Output(name, _present(inner, value)) for name, value in graph.outputs])
+    return close_graph(graph.name, trace, inputs, outputs)
+
+
+def types_through(function: Function) -> Callable[..., tuple[Type | None, ...]]:
+    """The type rule of a local function: its body, replayed on inputs of the types at hand."""
+
+    def rule(
+        inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int
+    ) -> tuple[Type | None, ...]:
+        trace = Trace(f"the body of {function.domain}::{function.name}", None)
+        arguments = [
+            value if value is None or value.array is not None else Input(value.name, value.type, trace, value.site)
+            for value in _filled(function, inputs)
+        ]
+        with tracing(trace):
+            outputs = replay(function.graph, arguments, dict(function.defaults) | dict(attributes))
+        return tuple([value.type for value in outputs[:count]])
+
+    return rule

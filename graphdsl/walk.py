@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
-from .ir import Constant, Graph, Input, Node, Value
+from .ir import Constant, Function, Graph, Input, Node, Value
 from .schemas import Schema
 
 _by_order = attrgetter("order")
@@ -18,21 +18,23 @@ def dependencies(node: Node) -> Iterator[Value]:
         yield from body.captures
 
 
-def reachable(outputs: Iterable[Value], stop: frozenset[Value] = frozenset()) -> tuple[list[Node], list[Input]]:
-    """The nodes and graph inputs that the outputs need, in creation order; the walk ends at a value of `stop`."""
+def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Node], list[Input]]:
+    """The nodes and graph inputs that the outputs need, in creation order; only those of one owner, if it is given."""
     found: set[Node] = set()
     inputs: set[Input] = set()
-    stack = [value for value in outputs if value not in stop]
+    stack = list(outputs)
     while stack:
         value = stack.pop()
         node = value.node
+        if within is not None and value.owner is not within:
+            continue
         if node is None:
             if isinstance(value, Input):
                 inputs.add(value)
         elif node not in found:
             found.add(node)
             for needed in dependencies(node) if node.attributes else node.inputs:
-                if needed is not None and needed.node not in found and needed not in stop:
+                if needed is not None and needed.node not in found:
                     stack.append(needed)
     return sorted(found, key=_by_order), sorted(inputs, key=_by_order)
 
@@ -57,14 +59,37 @@ def captured(nodes: Iterable[Node], inputs: Iterable[Value], outputs: Iterable[V
     return tuple(free)
 
 
-def operators(graph: Graph) -> dict[Schema, Node]:
-    """The operators of a graph and all bodies inside it, each with the first node that calls it."""
+def operators(*parts: Graph) -> dict[Schema, Node]:
+    """The operators of graphs and all bodies inside them, each with the first node that calls it."""
     first: dict[Schema, Node] = {}
+    for part in parts:
+        for inner in graphs(part):
+            for node in inner.nodes:
+                if node.schema not in first:
+                    first[node.schema] = node
+    return first
+
+
+def functions(graph: Graph) -> tuple[Function, ...]:
+    """The local functions that a graph calls, also from bodies and from other functions, in order of first use."""
+    found: dict[Function, None] = {}
+    stack = [graph]
+    while stack:
+        called = [schema.function for schema in operators(stack.pop()) if schema.function is not None]
+        new = [function for function in called if function not in found]
+        found.update(dict.fromkeys(new))
+        stack.extend(function.graph for function in reversed(new))
+    return tuple(found)
+
+
+def constants(graph: Graph) -> tuple[Constant, ...]:
+    """The constants that a graph and its bodies use, each once, in order of first use."""
+    found: dict[Constant, None] = {}
     for inner in graphs(graph):
         for node in inner.nodes:
-            if node.schema not in first:
-                first[node.schema] = node
-    return first
+            found.update(dict.fromkeys(value for value in node.inputs if isinstance(value, Constant)))
+        found.update(dict.fromkeys(value for _, value in inner.outputs if isinstance(value, Constant)))
+    return tuple(found)
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:

@@ -13,12 +13,12 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ..allowed import allowed_values
+from ..allowed import objection
 from ..attributes import kind_word, normalise
 from ..dims import Dim
 from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError, nearest
 from ..inference import infer
-from ..ir import NO_ATTRIBUTES, Constant, Value, make_node
+from ..ir import NO_ATTRIBUTES, Constant, NodeInfo, Reference, Value, make_node
 from ..schemas import FOREVER, Schema, in_force, lookup, newest
 from ..sites import Site, at, caller
 from ..types import DType, TensorType, Type, from_text
@@ -33,7 +33,7 @@ class Trace:
     that enclose it (`parent`).
     """
 
-    __slots__ = ("label", "memo", "parent", "released", "site")
+    __slots__ = ("bound", "label", "memo", "parent", "released", "site")
 
     def __init__(self, label: str, parent: "Trace | None", site: Site | None = None) -> None:
         self.label = label
@@ -44,6 +44,16 @@ class Trace:
         """What is computed once for the whole trace, such as the size of a tensor's axis, while anything needs it."""
         self.released = False
         """Whether a model holds its values now, so that the program may build on them."""
+        self.bound: Mapping[str, Any] | None = parent.bound if parent is not None else None
+        """In a function, the values of its attributes for which it is traced."""
+
+    @property
+    def depth(self) -> int:
+        """How many traces enclose this one."""
+        depth, outer = 0, self.parent
+        while outer is not None:
+            depth, outer = depth + 1, outer.parent
+        return depth
 
     def call(
         self,
@@ -52,6 +62,7 @@ class Trace:
         attributes: Mapping[str, Any],
         count: int,
         site: Site | None,
+        info: NodeInfo | None = None,
     ) -> tuple[Value, ...]:
         """Make a node of a call that fits the schema, and answer with its outputs."""
         values: list[Value | None] = []
@@ -74,8 +85,9 @@ class Trace:
                     values[index] = constant = _lift(schema, index, item, values, site)
                     types[index] = constant.type
         taken = tuple(values)
-        found = infer(schema, taken, tuple(types), attributes, count, site)
-        return make_node(schema, taken, attributes, found, self, site).outputs
+        known = attributes if self.bound is None else resolved(attributes, self.bound)
+        found = infer(schema, taken, tuple(types), known, count, site)
+        return make_node(schema, taken, attributes, found, self, site, info).outputs
 
     def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
         """An attribute's value as the node keeps it.
@@ -83,20 +95,18 @@ class Trace:
         Raises:
             SignatureError: it is of another kind, or none of the values that the standard lists.
         """
+        reference = getattr(value, "reference", None)
+        if isinstance(reference, Reference) and reference.kind == kind:
+            return reference
         try:
             result = normalise(kind, value)
         except (TypeError, ValueError):
             raise SignatureError(
                 f"{schema.label}: attribute {name!r} is {kind_word(kind)}, got {_shown(value)}" + at(site)
             ) from None
-        allowed = allowed_values(schema.domain, schema.name, name, schema.since)
-        if allowed is not None:
-            for item in result if isinstance(result, tuple) else (result,):
-                if isinstance(item, (str, bytes)) and item not in allowed:
-                    raise SignatureError(
-                        f"{schema.label}: attribute {name!r} is one of {', '.join(map(repr, allowed))}, "
-                        f"got {item!r}{nearest(str(item), allowed)}" + at(site)
-                    )
+        problem = objection(schema.domain, schema.name, name, schema.since, result)
+        if problem is not None:
+            raise SignatureError(f"{schema.label}: {problem}" + at(site))
         return result
 
     def admit(self, value: Value, site: Site | None) -> None:
@@ -112,6 +122,14 @@ class Trace:
                 return
             outer = outer.parent
         raise ScopeError(_out_of_scope(value, self) + at(site))
+
+
+def resolved(attributes: Mapping[str, Any], bound: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes with references to a function's attributes replaced by their values; absent ones are left out."""
+    if not any(isinstance(value, Reference) for value in attributes.values()):
+        return attributes
+    found = {name: bound.get(v.name) if isinstance(v, Reference) else v for name, v in attributes.items()}
+    return MappingProxyType({name: value for name, value in found.items() if value is not None})
 
 
 def _out_of_scope(value: Value, here: Trace) -> str:

@@ -1,0 +1,210 @@
+"""The types of what If, Loop, Scan and SequenceMap return, from the graphs in their attributes.
+
+ONNX specification, Operators.md: the sections of these four operators.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .ir import Graph, Value
+from .schemas import Schema
+from .types import (
+    OptionalType,
+    SequenceType,
+    Shape,
+    SparseTensorType,
+    TensorType,
+    Type,
+    int64,
+    optional,
+    sequence,
+    tensor_type,
+)
+from .types import bool as bool_
+
+Inputs = tuple[Value | None, ...]
+Types = tuple[Type | None, ...]
+
+
+def join(left: Type | None, right: Type | None) -> Type | None:
+    """The type of a value that is of one type or of the other: dimensions that differ become unknown.
+
+    Raises:
+        ValueError: no type holds both.
+    """
+    if left is right or left is None or right is None:
+        return left if left is right else None
+    if isinstance(left, TensorType) and isinstance(right, TensorType) and left.dtype is right.dtype:
+        return tensor_type(left.dtype, _join_shapes(left.shape, right.shape))
+    if isinstance(left, SequenceType) and isinstance(right, SequenceType):
+        inner = join(left.element, right.element)
+        return None if inner is None else sequence(inner)
+    if isinstance(left, OptionalType) and isinstance(right, OptionalType):
+        inner = join(left.element, right.element)
+        return None if inner is None else optional(inner)
+    raise ValueError(f"{left!r} and {right!r}")
+
+
+def _join_shapes(left: Shape | None, right: Shape | None) -> Shape | None:
+    if left is None or right is None or len(left) != len(right):
+        return None
+    return tuple([a if a == b else None for a, b in zip(left, right, strict=True)])
+
+
+def without_axis(kind: Type | None, axis: int, operator: str) -> Type | None:
+    """The type of one slice of a tensor along an axis.
+
+    Raises:
+        ValueError: the tensor has no such axis.
+    """
+    if not isinstance(kind, TensorType) or kind.shape is None:
+        return tensor_type(kind.dtype) if isinstance(kind, TensorType) else kind
+    if not -len(kind.shape) <= axis < len(kind.shape):
+        raise ValueError(f"{operator} goes along axis {axis}, which {kind!r} does not have")
+    dims = list(kind.shape)
+    del dims[axis]
+    return tensor_type(kind.dtype, dims)
+
+
+def _stacked(kind: Type | None, length: Any, axis: int = 0) -> Type | None:
+    if not isinstance(kind, TensorType):
+        return kind
+    if kind.shape is None:
+        return tensor_type(kind.dtype)
+    dims = list(kind.shape)
+    dims.insert(axis if axis >= 0 else len(dims) + 1 + axis, length)
+    return tensor_type(kind.dtype, dims)
+
+
+def output_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types | None:
+    """The types of the outputs of an operator that has bodies; None where the operator is another.
+
+    Raises:
+        ValueError: the bodies do not fit the inputs or each other.
+    """
+    rule = _RULES.get(schema.name) if not schema.domain else None
+    return rule(schema, inputs, attributes) if rule is not None else None
+
+
+def _types(graph: Graph) -> list[Type | None]:
+    return [value.type for _, value in graph.outputs]
+
+
+def _check_scalar(value: Value | None, dtype: Any, what: str) -> None:
+    kind = value.type if value is not None else None
+    if kind is None:
+        return
+    if not isinstance(kind, TensorType) or kind.dtype is not dtype:
+        raise ValueError(f"{what} is a scalar of {dtype}, got {kind!r}")
+    if kind.shape is not None and any(isinstance(d, int) and d != 1 for d in kind.shape):
+        raise ValueError(f"{what} is a scalar of {dtype}, got {kind!r}")
+
+
+def _if(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
+    _check_scalar(inputs[0], bool_, "cond")
+    one, other = _types(attributes["then_branch"]), _types(attributes["else_branch"])
+    if len(one) != len(other):
+        raise ValueError(f"then_branch returns {len(one)} tensors, else_branch {len(other)}; both return as many")
+    found: list[Type | None] = []
+    for index, (left, right) in enumerate(zip(one, other, strict=True)):
+        try:
+            found.append(join(left, right))
+        except ValueError:
+            raise ValueError(
+                f"output {index} is {left!r} in then_branch and {right!r} in else_branch; cast one of them"
+            ) from None
+    return tuple(found)
+
+
+def _loop(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
+    _check_scalar(inputs[0] if inputs else None, int64, "the trip count M")
+    _check_scalar(inputs[1] if len(inputs) > 1 else None, bool_, "cond")
+    body: Graph = attributes["body"]
+    states = inputs[2:]
+    found = _types(body)
+    if len(body.inputs) != len(states) + 2:
+        raise ValueError(
+            f"body takes {len(body.inputs)} parameters, and gets {len(states) + 2}: the iteration number, the "
+            f"condition and {len(states)} state tensors"
+        )
+    if len(found) < len(states) + 1:
+        raise ValueError(
+            f"body returns {len(found)} tensors, and at least {len(states) + 1} are needed: the condition, then the "
+            f"{len(states)} state tensors, then what is collected"
+        )
+    _check_scalar(body.outputs[0].value, bool_, "the condition that body returns")
+    collected = [_stacked(kind, None) for kind in found[len(states) + 1 :]]
+    return (*_states(body, states, 2, found[1 : len(states) + 1]), *collected)
+
+
+def _states(body: Graph, states: Inputs, offset: int, after: list[Type | None]) -> list[Type | None]:
+    result: list[Type | None] = []
+    for index, (state, kind) in enumerate(zip(states, after, strict=True)):
+        before = state.type if state is not None else None
+        try:
+            result.append(join(before, kind))
+        except ValueError:
+            name = body.inputs[offset + index].name or f"state {index}"
+            raise ValueError(
+                f"the state {name!r} is {before!r} before the first iteration and {kind!r} after one; cast it in body"
+            ) from None
+    return result
+
+
+def scan_axes(schema: Schema, attributes: Mapping[str, Any], scanned: int) -> list[int]:
+    """The axes along which Scan goes through its scanned inputs."""
+    return list(attributes.get("scan_input_axes") or [0] * scanned)
+
+
+def scan_parts(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> tuple[Inputs, Inputs]:
+    """The state and scanned inputs of Scan; its first version begins with the sequences' lengths."""
+    given = inputs[1:] if schema.since == 8 else inputs
+    states = len(given) - attributes["num_scan_inputs"]
+    if states < 0:
+        raise ValueError(f"num_scan_inputs is {attributes['num_scan_inputs']}, but there are {len(given)} inputs")
+    return given[:states], given[states:]
+
+
+def _scan(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
+    body: Graph = attributes["body"]
+    states, scanned = scan_parts(schema, inputs, attributes)
+    if len(body.inputs) != len(states) + len(scanned):
+        raise ValueError(
+            f"body takes {len(body.inputs)} parameters, and gets {len(states) + len(scanned)}: {len(states)} state "
+            f"tensors and a slice of each of {len(scanned)} scanned inputs"
+        )
+    found = _types(body)
+    if len(found) < len(states):
+        raise ValueError(f"body returns {len(found)} tensors, fewer than the {len(states)} state tensors")
+    batched = schema.since == 8
+    axes = [1] * len(scanned) if batched else scan_axes(schema, attributes, len(scanned))
+    length, batch = None, None
+    for value, axis in zip(scanned, axes, strict=True):
+        kind = value.type if value is not None else None
+        if isinstance(kind, TensorType) and kind.shape and -len(kind.shape) <= axis < len(kind.shape):
+            length = kind.shape[axis] if length is None else length
+            batch = kind.shape[0] if batch is None else batch
+    after = found[: len(states)]
+    outs = list(attributes.get("scan_output_axes") or [0] * (len(found) - len(states)))
+    collected = [_stacked(kind, length, axis) for kind, axis in zip(found[len(states) :], outs, strict=True)]
+    if batched:
+        after = [_stacked(kind, batch) for kind in after]
+        collected = [_stacked(kind, batch) for kind in collected]
+    return (*_states(body, states, 0, after), *collected)
+
+
+def _sequence_map(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
+    body: Graph = attributes["body"]
+    if len(body.inputs) != len(inputs):
+        raise ValueError(f"body takes {len(body.inputs)} parameters, and gets {len(inputs)}: an element of each input")
+    return tuple([None if kind is None else sequence(kind) for kind in _types(body)])
+
+
+_RULES: dict[str, Callable[[Schema, Inputs, Mapping[str, Any]], Types]] = {
+    "If": _if,
+    "Loop": _loop,
+    "Scan": _scan,
+    "SequenceMap": _sequence_map,
+}
+
+
