@@ -32,7 +32,10 @@ from .errors import (
     UnsupportedAttribute,
     UnsupportedError,
 )
+from .custom import custom_op
 from .functions import function, marker
+from .inlining import inline
+from .external import save
 from .models import Model
 from .op import domain, opset
 from .tensor import Tensor
@@ -128,7 +131,9 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "custom_op",
     "function",
+    "inline",
     "input",
     "int2",
     "int4",

@@ -176,8 +176,10 @@ def as_axis(value: object) -> Axis:
     Raises:
         TypeSpecError: anything else, or a negative size.
     """
-    if value is None or isinstance(value, Dim):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, Dim):  # a type says nothing of the tensor that the dimension came from
+        return value if value.origin is None else from_origin(value, None)
     if isinstance(value, str):
         if not value.strip():
             raise TypeSpecError("a dimension's name is empty; write None for an unknown dimension")

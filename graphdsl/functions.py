@@ -4,15 +4,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, get_args, get_origin, overload
+from typing import Any, overload
 
 import numpy as np
 from onnx import AttributeProto
 
 from . import schemas
-from .attributes import kind_of, normalise
+from .attributes import normalise
 from .emission import function_bytes
 from .errors import BuildError, SignatureError
+from .interfaces import Interface
 from .ir import Function, Input, Reference, Value, make_node
 from .schemas import FOREVER, AttributeSpec, Parameter, Schema
 from .sites import at, caller
@@ -22,19 +23,6 @@ from .tensor.handle import Handle
 from .tracing import as_tensor, close_graph, as_outputs, types_through, wrap
 from .types import Type
 
-_KINDS: dict[Any, int] = {
-    float: AttributeProto.FLOAT,
-    int: AttributeProto.INT,
-    bool: AttributeProto.INT,
-    str: AttributeProto.STRING,
-    np.ndarray: AttributeProto.TENSOR,
-}
-_PLURAL = {
-    AttributeProto.FLOAT: AttributeProto.FLOATS,
-    AttributeProto.INT: AttributeProto.INTS,
-    AttributeProto.STRING: AttributeProto.STRINGS,
-    AttributeProto.TENSOR: AttributeProto.TENSORS,
-}
 _CONSTANT = {
     AttributeProto.FLOAT: "value_float",
     AttributeProto.FLOATS: "value_floats",
@@ -56,70 +44,6 @@ class AttributeTensor(Tensor):
         self.reference = reference
 
 
-class Interface:
-    """What a Python function's signature says of an operator: positional parameters are inputs, keyword-only ones
-    attributes, whose kinds come from their annotations or defaults."""
-
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
-        self.what = what
-        self.inputs: list[inspect.Parameter] = []
-        self.attributes: dict[str, AttributeSpec] = {}
-        self.defaults: dict[str, Any] = {}
-        for parameter in inspect.signature(function, eval_str=True).parameters.values():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                raise BuildError(f"{what}: **{parameter.name} names no attributes; write each one" + at(caller()))
-            if parameter.kind is parameter.KEYWORD_ONLY:
-                self._attribute(parameter)
-            else:
-                self.inputs.append(parameter)
-
-    def _attribute(self, parameter: inspect.Parameter) -> None:
-        name, default = parameter.name, parameter.default
-        kind = attribute_kind(parameter.annotation)
-        if kind is None and default is not parameter.empty and default is not None:
-            plain = tuple(default) if isinstance(default, list) else default
-            try:
-                kind = kind_of(plain)
-            except (TypeError, StopIteration):
-                kind = None
-        if kind is None:
-            raise BuildError(
-                f"{self.what}: the attribute {name!r} needs a type: annotate it with float, int, str, list[float], "
-                f"list[int], list[str] or np.ndarray" + at(caller())
-            )
-        required = default is parameter.empty
-        self.attributes[name] = AttributeSpec(name, kind, required, None, "")
-        if not required and default is not None:
-            self.defaults[name] = normalise(kind, default)
-
-    def parameters(self, count: int) -> tuple[Parameter, ...]:
-        """The formal inputs of a call with `count` inputs."""
-        return tuple(
-            Parameter(name, f"T{i}", frozenset(), required, False, True, 1)
-            for i, (name, required) in enumerate(self.names(count))
-        )
-
-    def names(self, count: int) -> list[tuple[str, bool]]:
-        """The names of the inputs, and whether each is required; a `*parameter` gives as many as it takes."""
-        found: list[tuple[str, bool]] = []
-        for parameter in self.inputs:
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                found += [(f"{parameter.name}_{i}", True) for i in range(count - len(found))]
-            else:
-                found.append((parameter.name, parameter.default is parameter.empty))
-        return found
-
-
-def attribute_kind(annotation: Any) -> int | None:
-    """The kind of attribute that an annotation stands for: `float`, `list[int]`, `tuple[str, ...]`."""
-    if annotation in _KINDS:
-        return _KINDS[annotation]
-    arguments = get_args(annotation)
-    if get_origin(annotation) is not None and arguments and arguments[0] in _KINDS:
-        return _PLURAL[_KINDS[arguments[0]]]
-    return None
-
-
 class _FunctionMaker:
     """What `@function` gives: call it on tensors."""
 
@@ -130,7 +54,7 @@ class _FunctionMaker:
         self.version = version
         self._function = function
         self._interface = Interface(function, f"function '{domain}::{name}'")
-        self._traced: dict[Any, tuple[Schema, int]] = {}
+        self._traced: dict[Any, Schema] = {}
         self._bodies: dict[bytes, Schema] = {}
         self._active = False
 
@@ -154,11 +78,10 @@ class _FunctionMaker:
                 except (TypeError, ValueError):
                     continue  # `call` refuses it, with its message
             attributes[name] = value
-        schema, count = self._trace(given, values)
-        return wrap(call(schema, given, attributes, count))
+        return wrap(call(self._trace(given, values), given, attributes))
 
-    def _trace(self, given: list[Tensor | None], values: Mapping[str, Any]) -> tuple[Schema, int]:
-        """The schema of the body for inputs of these types, and how many outputs it has."""
+    def _trace(self, given: list[Tensor | None], values: Mapping[str, Any]) -> Schema:
+        """The schema that calls the body for inputs of these types and attributes of these values."""
         site = caller()
         formal = self._interface.names(len(given))
         if len(given) > len(formal) or any(
@@ -185,9 +108,7 @@ class _FunctionMaker:
                 self._active = False
         return found
 
-    def _make(
-        self, present: tuple[bool, ...], types: list[Type | None], values: Mapping[str, Any]
-    ) -> tuple[Schema, int]:
+    def _make(self, present: tuple[bool, ...], types: list[Type | None], values: Mapping[str, Any]) -> Schema:
         interface = self._interface
         trace = Trace(interface.what, None, caller())
         trace.bound = values
@@ -211,8 +132,7 @@ class _FunctionMaker:
             origin=self,
             doc=inspect.getdoc(self._function) or "",
         )
-        schema = self._bodies.setdefault(function_bytes(function, schemas.opset_in_force()), _schema(self, function))
-        return schema, len(outputs)
+        return self._bodies.setdefault(function_bytes(function, schemas.opset_in_force()), _schema(self, function))
 
 
 def _hashable(values: Mapping[str, Any]) -> list[tuple[str, Any]]:

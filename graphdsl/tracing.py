@@ -281,6 +281,6 @@ def types_through(function: Function) -> Callable[..., tuple[Type | None, ...]]:
         ]
         with tracing(trace):
             outputs = replay(function.graph, arguments, dict(function.defaults) | dict(attributes))
-        return tuple([value.type for value in outputs[:count]])
+        return tuple([value.type for value in outputs[: count or None]])
 
     return rule

@@ -17,6 +17,7 @@ from ..allowed import objection
 from ..attributes import kind_word, normalise
 from ..dims import Dim
 from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError, nearest
+from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword
 from ..inference import infer
 from ..ir import NO_ATTRIBUTES, Constant, NodeInfo, Reference, Value, make_node
 from ..schemas import FOREVER, Schema, in_force, lookup, newest
@@ -101,9 +102,9 @@ class Trace:
         try:
             result = normalise(kind, value)
         except (TypeError, ValueError):
-            raise SignatureError(
-                f"{schema.label}: attribute {name!r} is {kind_word(kind)}, got {_shown(value)}" + at(site)
-            ) from None
+            advice = f"; {tensor_as_attribute(schema, name)}" if isinstance(value, Handle) else ""
+            got = f"attribute {name!r} is {kind_word(kind)}, got {_shown(value)}"
+            raise SignatureError(f"{schema.label}: {got}{advice}" + at(site)) from None
         problem = objection(schema.domain, schema.name, name, schema.since, result)
         if problem is not None:
             raise SignatureError(f"{schema.label}: {problem}" + at(site))
@@ -216,34 +217,11 @@ def _sort_out(
                 raise SignatureError(f"{schema.label}: input {name!r} is given twice" + at(site))
             inputs[index] = value
         elif value is not None:
-            raise SignatureError(f"{schema.label}: {_unknown_keyword(schema, name)}" + at(site))
+            raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
     if missing:
         raise SignatureError(f"{schema.label}: attribute {', '.join(map(repr, missing))} is required" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
-
-
-def _unknown_keyword(schema: Schema, name: str) -> str:
-    """Why a name is neither an attribute nor an input at this opset, and where it is one."""
-    for version in (*range(schema.version - 1, 0, -1), *range(schema.version + 1, newest(schema.domain) + 1)):
-        try:
-            other = lookup(schema.domain, schema.name, version)
-        except GraphError:
-            continue
-        if name in other.attributes or name in {p.name for p in other.inputs}:
-            first, last = other.since, other.until
-            when = f"up to opset {last}" if last < schema.version else f"since opset {first}"
-            what = "attribute" if name in other.attributes else "input"
-            return f"{what} {name!r} exists {when}, and this is opset {schema.version}; {_form(schema)}"
-    known = [*schema.attributes, *(p.name for p in schema.inputs)]
-    return f"no attribute or input {name!r}{nearest(name, known)}; {_form(schema)}"
-
-
-def _form(schema: Schema) -> str:
-    """The operator's signature in one line: the inputs, then the attributes."""
-    inputs = [p.name if p.required else f"*{p.name}" if p.variadic else f"{p.name}=None" for p in schema.inputs]
-    attributes = [n if s.required else f"{n}=..." for n, s in sorted(schema.attributes.items())]
-    return f"it takes ({', '.join(inputs)}" + (f"; {', '.join(attributes)})" if attributes else ")")
 
 
 def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
@@ -251,23 +229,12 @@ def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
         least, most = schema.least_inputs, schema.most_inputs
         wanted = f"{least}" if least == most else f"at least {least}" if most == FOREVER else f"{least} to {most}"
         plural = "" if wanted == "1" else "s"
-        extra = _turned_attribute(schema, len(given)) if len(given) > most else ""
-        raise SignatureError(
-            f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {extra or _form(schema)}" + at(site)
-        )
+        advice = surplus_inputs(schema, len(given)) if len(given) > most else form(schema)
+        raise SignatureError(f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {advice}" + at(site))
     for index, value in enumerate(given):
         parameter = schema.input(index)
         if value is None and (parameter.required or parameter.variadic):
             raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
-
-
-def _turned_attribute(schema: Schema, count: int) -> str:
-    """What to write where the surplus input of this opset is an attribute here and an input of a later one."""
-    later = lookup(schema.domain, schema.name, newest(schema.domain)) if not schema.rule else schema
-    names = [p.name for p in later.inputs[schema.most_inputs : count] if p.name in schema.attributes]
-    if not names:
-        return ""
-    return f"at opset {schema.version} {names[0]!r} is an attribute: write {names[0]}=..."
 
 
 def _count(
@@ -276,6 +243,8 @@ def _count(
     """How many outputs the node gets: what the caller says, else what the call implies, else the required ones."""
     least, most = schema.least_outputs, schema.most_outputs
     if outputs is None:
+        if schema.rule is not None:
+            return 0  # the rule says how many
         implied = _implied_outputs(schema, given, attributes)
         if implied is not None:
             return implied

@@ -1,0 +1,42 @@
+"""Calls of local functions replaced by the functions' bodies."""
+
+from dataclasses import replace
+from typing import TypeVar
+
+from . import schemas
+from .ir import Input, ModelData, Output
+from .tensor.calling import Trace, tracing
+from .tracing import close_graph, replay
+from .walk import operators
+
+M = TypeVar("M", bound=ModelData)
+
+
+def inline(model: M) -> M:
+    """The model with every call of a local function, in bodies and other functions too, replaced by its body.
+
+    >>> import graphdsl as gd
+    >>> @gd.function(domain="my")
+    ... def my_add(a, b):
+    ...     return 2 * a + b
+    >>> x = gd.input("x", gd.float32[3])
+    >>> [node.op_type for node in gd.inline(gd.build(my_add(x, x))).nodes]
+    ['Mul', 'Add']
+
+    ONNX specification: IR.md, "Functions".
+    """
+    graph = model.graph
+    trace = Trace(f"model {graph.name!r}", None)
+    with schemas.opset_forced(model.opset_imports.get("", schemas.DEFAULT_OPSET)), tracing(trace):
+        inputs = tuple([Input(value.name, value.type, trace, value.site, value.default) for value in graph.inputs])
+        values = replay(graph, inputs, expand=True)
+    outputs = tuple([Output(name, value) for (name, _), value in zip(graph.outputs, values, strict=True)])
+    closed = close_graph(graph.name, trace, inputs, outputs)
+    trace.released = True
+    used = {schema.domain for schema in operators(closed)} | {""}
+    return replace(
+        model,
+        graph=replace(closed, doc=graph.doc, metadata=graph.metadata),
+        functions=(),
+        opset_imports={domain: version for domain, version in model.opset_imports.items() if domain in used},
+    )
