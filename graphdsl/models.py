@@ -11,15 +11,13 @@ import onnx
 from . import external, runtime
 from .emission import Emitter
 from .errors import FeedError, GraphError, nearest
-from .feeds import by_name, check_names, checked
+from .feeds import by_name, check_names, report
 from .ir import ModelData, Node, Value
 from .printing import model_text
 from .sites import at, caller
 from .tensor import Tensor
 from .tensor.handle import Handle
 from .tracing import inline
-from .tensor.lifting import shared
-from .types import TensorType
 
 PRODUCER = "graphdsl"
 """The producer of models built here. In those, dimensions of one name are equal; others write wrong names."""
@@ -68,9 +66,8 @@ class Model(ModelData):
         emitter = Emitter(store=lambda tensor, array: True)
         proto = emitter.model(self)
         outputs = tuple(info.name for info in proto.graph.output)
-        found = {name: value for name, (_, value) in zip(outputs, self.graph.outputs, strict=True)}
-        found.update((name, value) for value, name in emitter.names.items())
-        return outputs, found
+        found: dict[str, Value] = dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True))
+        return outputs, found | {name: value for value, name in emitter.names.items() if value is not None}
 
     def __call__(self, /, *given: Any, **named: Any) -> Any:
         """Run the model on arrays, or put it into the graph that its tensor arguments belong to.
@@ -96,29 +93,11 @@ class Model(ModelData):
         feeds = by_name(self.graph.inputs, given, named, f"model {self.name!r}")
         found: Sequence[Any]
         if any(isinstance(value, Handle) for value in feeds.values()):
-            found = inline(self, self._as_tensors(feeds))
+            report(check_names(self.graph.inputs, feeds, self.graph.inputs), f"model {self.name!r}")
+            found = inline(self, feeds)
         else:
             found = tuple(self.run(feeds).values())
         return found[0] if len(found) == 1 else found
-
-    def _as_tensors(self, feeds: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Arguments of which some are tensors: arrays become constants, of the dtype and shape that the input has."""
-        label, inputs = f"model {self.name!r}", self.graph.inputs
-        problems = check_names(inputs, feeds, inputs, label)
-        if problems:
-            raise FeedError(f"{label}: " + "\n  ".join(problems) + at(caller()))
-        tensors: dict[str, Tensor] = {}
-        for value in inputs:
-            name = value.name or ""
-            given = feeds.get(name)
-            if isinstance(given, Handle):
-                tensors[name] = Tensor(given._v)
-            elif name in feeds:
-                array = checked([value], {name: given}, label)[name]
-                if not isinstance(value.type, TensorType):
-                    raise FeedError(f"{label}: input {name!r} is {value.type!r}; give it a tensor" + at(caller()))
-                tensors[name] = Tensor(shared(array, caller()))
-        return tensors
 
     def run(
         self,

@@ -1,0 +1,140 @@
+"""A model as text: ONNX's textual form, with types behind each node and without the data of weights.
+
+It is for reading: `gd.to_source` writes what Python can read back.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from .emission import Emitter
+from .ir import Graph, ModelData, Node, Value
+from .types import tensor_type
+
+_MOST_NODES = 1000
+"""Of longer graphs, the first and last nodes are shown."""
+
+_MOST_ITEMS = 8
+"""Of longer arrays none are shown, of longer attributes the first."""
+
+_LONGEST_TEXT = 60
+_COLUMN = 60
+"""Where the comments with the types start, unless the node is longer."""
+
+
+def model_text(model: ModelData) -> str:
+    """The text of a model."""
+    weights: list[tuple[str, np.ndarray]] = []
+
+    def hold(tensor: onnx.TensorProto, array: np.ndarray) -> bool:
+        weights.append((tensor.name, array))
+        return True
+
+    proto = Emitter(store=hold).model(model)
+    imports = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in model.opset_imports.items())
+    lines = [f"<ir_version {model.ir_version}, opset {imports}>"]
+    lines += [f"<{key} = {_text(value)}>" for key, value in model.metadata.items()]
+    lines += _graph(model.graph, proto.graph, weights, "")
+    return "\n".join(lines)
+
+
+def _graph(graph: Graph, proto: Any, weights: Sequence[tuple[str, np.ndarray]], indent: str) -> Iterator[str]:
+    """The lines of a graph: signature, weights, nodes."""
+    takes = ", ".join(_declared(value, info.name) for value, info in zip(graph.inputs, proto.input, strict=True))
+    gives = ", ".join(_declared(out.value, info.name) for out, info in zip(graph.outputs, proto.output, strict=True))
+    yield f"{indent}{_name(proto.name)} ({takes}) => ({gives})"
+    if weights:
+        yield f"{indent}<"
+        for name, array in _shortened(weights, "more weights", indent):
+            yield f"{indent}   {name if array is None else _weight(name, array)}"
+        yield f"{indent}>"
+    yield f"{indent}{{"
+    copies = list(proto.node)[len(graph.nodes) :]
+    inner = indent + "   "
+    for node, made in _shortened(list(zip(graph.nodes, proto.node, strict=False)), "more nodes", indent):
+        if made is None:
+            yield inner + node
+        else:
+            yield from _node(node, made, inner)
+    for made in copies:
+        yield f"{inner}{_name(made.output[0])} = Identity ({_name(made.input[0])})"
+    yield f"{indent}}}"
+
+
+def _shortened(items: Sequence[tuple[Any, Any]], what: str, indent: str) -> Iterable[tuple[Any, Any]]:
+    """The items, or the first and last of many with a comment between them."""
+    if len(items) <= _MOST_NODES:
+        return items
+    half = _MOST_NODES // 2
+    left = (f"# ... {len(items) - 2 * half:,} {what} ...", None)
+    return [*items[:half], left, *items[-half:]]
+
+
+def _node(node: Node, made: Any, indent: str) -> Iterator[str]:
+    outputs = ", ".join(map(_name, made.output))
+    inputs = ", ".join(map(_name, made.input))
+    plain = {k: v for k, v in node.attributes.items() if not _graphs(v)}
+    attributes = f" <{', '.join(f'{k} = {_attribute(v)}' for k, v in plain.items())}>" if plain else ""
+    types = ", ".join(str(value.type) if value.type is not None else "?" for value in node.outputs)
+    line = f"{indent}{outputs} = {_operator(node)}{attributes} ({inputs})"
+    yield f"{line:<{_COLUMN}}  # {types}"
+    for name, body, graph in _bodies(node.attributes, made):
+        first, *rest = _graph(body, graph, (), indent + "   ")
+        yield f"{indent}   {name} = {first.lstrip()}"
+        yield from rest
+
+
+def _graphs(value: Any) -> bool:
+    return isinstance(value, Graph) or (isinstance(value, tuple) and any(isinstance(item, Graph) for item in value))
+
+
+def _bodies(attributes: Mapping[str, Any], made: Any) -> Iterator[tuple[str, Graph, Any]]:
+    """The bodies of a node, each with its proto."""
+    protos = {attribute.name: attribute for attribute in made.attribute}
+    for name, value in attributes.items():
+        if isinstance(value, Graph):
+            yield name, value, protos[name].g
+        elif _graphs(value):
+            for index, (body, proto) in enumerate(zip(value, protos[name].graphs, strict=True)):
+                yield f"{name}[{index}]", body, proto
+
+
+def _declared(value: Value, name: str) -> str:
+    return f"{value.type} {_name(name)}" if value.type is not None else _name(name)
+
+
+def _weight(name: str, array: np.ndarray) -> str:
+    return f"{tensor_type(array.dtype, array.shape)} {_name(name)} = {_array(array)}"
+
+
+def _array(array: np.ndarray) -> str:
+    if array.size > _MOST_ITEMS:
+        return "{...}"
+    return "{" + ", ".join(_text(item) for item in array.ravel().tolist()) + "}"
+
+
+def _attribute(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{tensor_type(value.dtype, value.shape)} {_array(value)}"
+    if isinstance(value, tuple) and type(value) is tuple:
+        shown = [_attribute(item) for item in value[: 2 * _MOST_ITEMS]]
+        return "[" + ", ".join(shown + ["..."] * (len(value) > len(shown))) + "]"
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    """One value, on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
+
+
+def _operator(node: Node) -> str:
+    label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return label if label.replace(".", "").isidentifier() else repr(label)
+
+
+def _name(name: str) -> str:
+    """A name as it is, or quoted where it would not read as one."""
+    return name if name.isprintable() and not set(name) & set(" ,()=<>{}#'\"") else repr(name)

@@ -1,0 +1,353 @@
+"""Running models on ONNX Runtime, which is imported when a model is first run.
+
+Sessions are kept as long as their model lives, one for each choice of outputs, providers and options, and shared by
+threads. Large weights are handed over as arrays, so neither the proto nor its bytes hold a copy of them.
+"""
+
+import ctypes
+import threading
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from .emission import Emitter
+from .errors import MissingRuntime, RunError, SignatureError, nearest
+from .external import Held, TooLarge, may_leave, refer, serialised
+from .failures import Failure, at_load, at_run, plain, read
+from .feeds import checked
+from .ir import Graph, Input, ModelData, Node, Output, Value
+from .sites import at, caller
+from .types import DType, SequenceType, TensorType, as_dtype, from_text
+from .walk import dependencies, reachable
+
+CPU = ("CPUExecutionProvider",)
+"""The providers of a session when none are chosen: the same on every machine."""
+
+_HANDED_OVER = 16 * 1024
+"""Weights of this many bytes and more are handed to the runtime as arrays; below, a copy costs no more than that."""
+
+_NOT_PREPACKED = 1 << 30
+"""With a weight this large, kernels keep weights as they are: rearranging one takes as much memory once more."""
+
+_UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
+
+Options = Mapping[str, Any]
+
+
+class _Session:
+    """A session of ONNX Runtime, and the names of what it takes and gives."""
+
+    def __init__(self, native: Any, weights: list[Any]) -> None:
+        self.native = native
+        self.inputs = {info.name for info in (*native.get_inputs(), *native.get_overridable_initializers())}
+        self.outputs = [info.name for info in native.get_outputs()]
+        kinds = [from_text(info.type) for info in native.get_outputs()]
+        self.foreign = any(isinstance(kind, TensorType) and _is_foreign(kind.dtype) for kind in kinds)
+        """Whether an output has a dtype that NumPy lacks."""
+        self._weights = weights  # the runtime may read them instead of copies
+
+    def run(self, feeds: Mapping[str, Any]) -> list[Any]:
+        """The outputs' values, in order."""
+        fed = {name: _handed(value) for name, value in feeds.items() if name in self.inputs}
+        if not self.foreign:
+            found: list[Any] = self.native.run(self.outputs, fed)
+            return found
+        binding = self.native.io_binding()
+        for name, value in fed.items():
+            if isinstance(value, np.ndarray):
+                binding.bind_cpu_input(name, value)
+            elif hasattr(value, "data_ptr"):
+                binding.bind_ortvalue_input(name, value)
+            else:
+                raise RunError(
+                    f"input {name!r} is no tensor, and ONNX Runtime's Python API does not give outputs of the dtypes "
+                    "that NumPy lacks (bfloat16, float8, int4) for such inputs; cast the outputs in the model, as in "
+                    "y.astype(gd.float32)" + at(caller())
+                )
+        for name in self.outputs:
+            binding.bind_output(name, "cpu")
+        self.native.run_with_iobinding(binding)
+        return [_received(value) for value in binding.get_outputs()]
+
+
+class _Kept:
+    """The place of one session: made by the first thread that asks, while others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.session: _Session | None = None
+        self.needed: tuple[Input, ...] | None = None
+        """The inputs that the session's outputs need."""
+
+
+_kept: "weakref.WeakKeyDictionary[ModelData, dict[Any, _Kept]]" = weakref.WeakKeyDictionary()
+_kept_lock = threading.Lock()
+
+
+def run(
+    model: ModelData,
+    feeds: Mapping[str, Any],
+    *,
+    wanted: Mapping[str, Value] | None = None,
+    providers: Sequence[Any] | None = None,
+    options: Options | None = None,
+    symbols: bool = True,
+) -> dict[str, Any]:
+    """The values of a model's outputs by name: of all, or of those `wanted` alone.
+
+    Raises:
+        FeedError: the feeds do not fit the inputs.
+        MissingRuntime: ONNX Runtime is not installed.
+        RunError: ONNX Runtime refuses the model, or fails while running it.
+    """
+    label = f"model {model.graph.name!r}"
+    providers, options = _providers(providers), dict(options or {})
+    key = (
+        None if wanted is None else tuple(wanted),
+        repr(providers),
+        tuple(sorted((name, repr(value)) for name, value in options.items())),
+    )
+    with _kept_lock:
+        place = _kept.setdefault(model, {}).setdefault(key, _Kept())
+    with place.lock:
+        if place.needed is None:
+            place.needed = model.graph.inputs if wanted is None else _part(model, wanted).graph.inputs
+    arrays = checked(model.graph.inputs, feeds, label, needed=place.needed, symbols=symbols)
+    with place.lock:
+        if place.session is None:
+            place.session = _load(model if wanted is None else _part(model, wanted), providers, options, label)
+        session = place.session
+    try:
+        return dict(zip(session.outputs, session.run(arrays), strict=True))
+    except RunError:
+        raise
+    except Exception as error:
+        part = model if wanted is None else _part(model, wanted)
+        raise _run_error(part, arrays, str(error), providers, options, label) from error
+
+
+def _part(model: ModelData, wanted: Mapping[str, Value]) -> ModelData:
+    """The model of some outputs only, with the inputs and nodes that they need."""
+    needed, leaves = reachable(wanted.values())
+    nodes, inputs = set(needed), set(leaves)
+    graph = replace(
+        model.graph,
+        inputs=tuple(value for value in model.graph.inputs if value in inputs),
+        nodes=tuple(node for node in model.graph.nodes if node in nodes),
+        outputs=tuple(Output(name, value) for name, value in wanted.items()),
+    )
+    return replace(model, graph=graph)
+
+
+def _providers(providers: Sequence[Any] | None) -> tuple[Any, ...]:
+    if providers is None:
+        return CPU
+    chosen = (providers,) if isinstance(providers, str) else tuple(providers)
+    known = _runtime().get_available_providers()
+    for provider in chosen:
+        name = provider if isinstance(provider, str) else provider[0]
+        if name not in known:
+            raise SignatureError(
+                f"ONNX Runtime here has no provider {name!r}{nearest(str(name), known)}; it has "
+                + ", ".join(map(repr, known))
+                + at(caller())
+            )
+    return chosen
+
+
+def _runtime() -> Any:
+    """The module `onnxruntime`."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingRuntime(
+            f"running a model needs ONNX Runtime ({error}); install it with: pip install onnx-graphdsl[run]"
+            + at(caller())
+        ) from error
+    return onnxruntime
+
+
+# Loading
+
+
+def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label: str) -> _Session:
+    """A session of a model.
+
+    Raises:
+        RunError: ONNX Runtime does not load it.
+    """
+    try:
+        return _open(model, providers, options)
+    except (SignatureError, MissingRuntime):
+        raise
+    except TooLarge as error:
+        raise RunError(
+            f"{label} is larger than 2 GB without the weights that can be handed over as arrays, which are its "
+            "initializers other than text and small integers" + at(caller())
+        ) from error
+    except Exception as error:
+        raise _load_error(model, str(error), providers, options, label) from error
+
+
+def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Session:
+    runtime = _runtime()
+    held: list[Held] = []
+
+    def hold(tensor: TensorProto, array: np.ndarray) -> bool:
+        if not may_leave(array, _HANDED_OVER) or as_dtype(array.dtype).bits < 8:
+            return False
+        held.append(Held(tensor, tensor.name, array))
+        refer(tensor, array, location="graphdsl-memory")
+        return True
+
+    proto = Emitter(numbered=True, store=hold).model(model)
+    chosen = runtime.SessionOptions()
+    chosen.log_severity_level = 4  # what it logs as errors is raised
+    if any(item.array.nbytes >= _NOT_PREPACKED for item in held):
+        chosen.add_session_config_entry("session.disable_prepacking", "1")
+    for name, value in options.items():
+        _set_option(chosen, name, value)
+    weights = [_shared(item.array) for item in held]
+    if weights:
+        chosen.add_external_initializers([item.name for item in held], weights)
+    native = runtime.InferenceSession(serialised(proto), chosen, providers=list(providers), enable_fallback=0)
+    return _Session(native, weights)
+
+
+def _set_option(options: Any, name: str, value: Any) -> None:
+    """Set one of `SessionOptions`: a config entry if its name has a dot, else an attribute, or a method to call."""
+    if "." in name:
+        options.add_session_config_entry(name, str(value))
+        return
+    known = [known for known in dir(options) if not known.startswith("_")]
+    if name not in known:
+        raise SignatureError(f"ONNX Runtime's SessionOptions has no {name!r}{nearest(name, known)}" + at(caller()))
+    current = getattr(options, name)
+    if callable(current):
+        current(*value) if isinstance(value, tuple) else current(value)
+        return
+    if isinstance(value, str) and not isinstance(current, str):
+        value = getattr(type(current), value, value)
+    setattr(options, name, value)
+
+
+# Values
+
+
+def _is_foreign(dtype: DType) -> bool:
+    """Whether NumPy, and so the runtime's Python API, lacks the dtype."""
+    return bool(dtype.numpy.type.__module__ != "numpy")
+
+
+def _shared(array: np.ndarray) -> Any:
+    """An array as the runtime's value, of the same memory."""
+    values, dtype = _runtime().OrtValue, as_dtype(array.dtype)
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    if not _is_foreign(dtype):
+        return values.ortvalue_from_numpy(array)
+    if dtype.bits >= 8:
+        raw = array.view(np.uint16 if dtype.bits == 16 else np.uint8)
+    else:  # the runtime's tensors of these are packed, and only the start of a longer buffer is read
+        packed = np.frombuffer(numpy_helper.from_array(array).raw_data, np.uint8)
+        raw = np.zeros(array.shape, np.uint8)
+        raw.reshape(-1)[: packed.size] = packed
+    return values.ortvalue_from_numpy_with_onnx_type(raw, dtype.code)
+
+
+def _handed(value: Any) -> Any:
+    """A checked feed as the runtime takes it."""
+    if isinstance(value, np.ndarray):
+        return _shared(value) if _is_foreign(as_dtype(value.dtype)) else value
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, np.ndarray) and _is_foreign(as_dtype(item.dtype)):
+                raise RunError(
+                    f"ONNX Runtime's Python API takes no lists of {as_dtype(item.dtype)!r} arrays" + at(caller())
+                )
+    return value
+
+
+def _received(value: Any) -> Any:
+    """A value of the runtime as an array."""
+    kind = from_text(value.data_type())
+    if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or not _is_foreign(kind.dtype):
+        return value.numpy()
+    size = value.tensor_size_in_bytes()
+    raw = ctypes.string_at(value.data_ptr(), size) if size else b""
+    proto = TensorProto(data_type=kind.dtype.code, dims=value.shape(), raw_data=raw)
+    return numpy_helper.to_array(proto)
+
+
+# Failures
+
+
+def _run_error(
+    model: ModelData, arrays: Mapping[str, Any], message: str, providers: tuple[Any, ...], options: Options, label: str
+) -> RunError:
+    """The error of a failed run. Where the runtime names a node that it made, it is asked again without rewriting."""
+    nodes, names = _numbered(model)
+    failure = read(message, nodes)
+    if not failure.exact:
+        with suppress(Exception):
+            plainly = _open(model, providers, {**options, **_UNOPTIMISED})
+            try:
+                plainly.run(arrays)
+            except Exception as error:
+                again = read(str(error), nodes)
+                failure = again if again.exact else failure
+    return at_run(failure, label, arrays, names)
+
+
+def _load_error(model: ModelData, message: str, providers: tuple[Any, ...], options: Options, label: str) -> RunError:
+    """The error of a failed load. Kernels that refuse to be made do not say for which node, so that is searched."""
+    nodes, names = _numbered(model)
+    failure = read(message, nodes)
+    if not failure.nodes and "during initialization" in message:
+        culprit = _culprit(model, failure.text, providers, options)
+        if culprit is not None:
+            failure = Failure((culprit,), failure.text, exact=True)
+    return at_load(message, failure, label, f"ONNX Runtime {_runtime().__version__}", nodes, names)
+
+
+def _numbered(model: ModelData) -> tuple[list[Node], dict[Value | None, str]]:
+    """The nodes by the numbers that the runtime knows them by, and the names of the values."""
+    emitter = Emitter(numbered=True, store=lambda tensor, array: True)
+    emitter.model(model)
+    assert emitter.numbered is not None
+    return emitter.numbered, emitter.names
+
+
+def _culprit(model: ModelData, text: str, providers: tuple[Any, ...], options: Options) -> Node | None:
+    """The node without which the model would load: the last one of the shortest beginning that fails alike."""
+    nodes = model.graph.nodes
+
+    def fails(count: int) -> bool:
+        try:
+            _open(replace(model, graph=_beginning(model.graph, count)), providers, options)
+        except Exception as error:
+            return bool(plain(str(error)) == text)
+        return False
+
+    loads, refused = 0, len(nodes)
+    if not fails(refused):
+        return None
+    while refused - loads > 1:
+        middle = (loads + refused) // 2
+        loads, refused = (loads, middle) if fails(middle) else (middle, refused)
+    return nodes[refused - 1]
+
+
+def _beginning(graph: Graph, count: int) -> Graph:
+    """The first nodes of a graph; what none of them uses is an output."""
+    nodes = graph.nodes[:count]
+    used = {value for node in nodes for value in dependencies(node)}
+    left: Iterable[Value] = (value for node in nodes for value in node.outputs if value not in used)
+    return replace(graph, nodes=nodes, outputs=tuple(Output(None, value) for value in left))
+
+
+__all__ = ["run"]
