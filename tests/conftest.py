@@ -1,7 +1,9 @@
-"""What all tests share: how many examples Hypothesis draws."""
+"""What all tests share: how many examples Hypothesis draws, and that helpers' assertions explain themselves."""
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("pages")
 
 # A sample is the same on every run and machine, so a failure is one that everybody sees.
 settings.register_profile("sample", derandomize=True, max_examples=40, deadline=None, database=None)
