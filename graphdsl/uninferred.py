@@ -32,6 +32,16 @@ def _later(domain: str, name: str, since: int) -> OpSchema | None:
     ]
     return min(versions, key=lambda schema: schema.since_version, default=None)
 
+_WRONG = {("", "Slice", 10)}
+"""Operators whose inference is wrong: Slice-10 gives a sliced axis the named dimension of the whole (upstream.md)."""
+
+
+def has_inference(schema: Schema) -> bool:
+    """Whether ONNX answers for this version of an operator itself."""
+    native = schema.native
+    known = native is not None and native.has_type_and_shape_inference_function
+    return known and (schema.domain, schema.name, schema.since) not in _WRONG
+
 
 def stand_in(schema: Schema) -> OpSchema | None:
     """The schema whose inference answers for an operator that has none of its own, if there is one."""
