@@ -8,6 +8,7 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from .attributes import from_attribute
 from .control import with_bodies
 from .errors import OpsetError, UnknownOperator
 from .schemas import Schema
+from .sites import at, caller
 from .tensor.calling import call
 from .tracing import wrap
 
@@ -117,8 +119,10 @@ class Domain:
     """The operators of one domain at one version: `gd.domain("ai.onnx.ml", 3).LabelEncoder(...)`."""
 
     def __init__(self, name: str, version: int) -> None:
+        if not isinstance(name, str):
+            raise OpsetError(f"a domain's name is a str, not {name!r}" + at(caller()))
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            raise OpsetError(f"the version of domain {name!r} is a positive int, not {version!r}")
+            raise OpsetError(f"the version of domain {name!r} is a positive int, not {version!r}" + at(caller()))
         self._name = "" if name == "ai.onnx" else name
         self._version = schemas.known_opset(version) if self._name == "" else version
 
@@ -137,20 +141,23 @@ class Domain:
 class Opset(Domain):
     """`gd.opset(13).Squeeze(...)` calls one operator at opset 13; `with gd.opset(13):` puts the opset in force."""
 
-    _entered: list[AbstractContextManager[None]]
-
     def __init__(self, version: int) -> None:
         super().__init__("", version)
-        self._entered = []
 
     def __enter__(self) -> "Opset":
         manager = schemas.opset_forced(self._version)
         manager.__enter__()
-        self._entered.append(manager)
+        _entered.set((*_entered.get(), manager))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._entered.pop().__exit__(*error)
+        *outer, manager = _entered.get()
+        _entered.set(tuple(outer))
+        manager.__exit__(*error)
+
+
+_entered: ContextVar[tuple[AbstractContextManager[None], ...]] = ContextVar("graphdsl_opset_blocks", default=())
+"""The `with` blocks of opsets that this thread or task is in: one `Opset` may be entered by several at once."""
 
 
 def opset(version: int) -> Opset:

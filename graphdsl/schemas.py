@@ -15,6 +15,7 @@ import onnx
 from onnx.defs import OpSchema
 
 from .errors import OpsetError, UnknownOperator, nearest
+from .sites import at, caller
 
 DEFAULT_OPSET = 21
 """The opset in force when none is chosen: the newest that the oldest supported ONNX Runtime (1.19) runs."""
@@ -244,17 +245,19 @@ def _find(domain: str, name: str, version: int) -> Schema:
     if domain == "com.microsoft":
         contributed = _contributed().get(name)
         if contributed is None:
-            raise UnknownOperator(_unknown(domain, name, version))
+            raise UnknownOperator(_unknown(domain, name, version) + at(caller()))
         return _read(contributed, version, FOREVER)
     since = _history().get((domain, name), [])
     past = [v for v in since if v <= version]
     if not past:
-        raise UnknownOperator(_unknown(domain, name, version))
+        raise UnknownOperator(_unknown(domain, name, version) + at(caller()))
     native = onnx.defs.get_schema(name, version, domain)
     if native.deprecated:
+        last = native.since_version - 1
+        write = f"gd.opset({last}).{name}" if not domain else f"gd.domain({domain!r}, {last}).{name}"
         raise UnknownOperator(
-            f"{name!r} was withdrawn at opset {native.since_version}, and the opset in force is {version}; "
-            f"it exists up to opset {native.since_version - 1}: with gd.opset({native.since_version - 1}): ..."
+            f"{name!r} was withdrawn at opset {last + 1}, and this is opset {version}; it exists up to opset {last}: "
+            f"write {write}" + at(caller())
         )
     until = since[len(past)] - 1 if len(past) < len(since) else FOREVER
     return _read(native, version, until)
@@ -264,8 +267,8 @@ def _unknown(domain: str, name: str, version: int) -> str:
     since = _history().get((domain, name))
     if since:
         where = f"gd.opset({since[0]})" if not domain else f"gd.domain({domain!r}, {since[0]})"
-        in_force = "the opset in force is" if not domain else f"the version of {domain!r} given is"
-        return f"{name!r} exists since opset {since[0]}, and {in_force} {version}; write {where}.{name}"
+        what = "opset" if not domain else f"version of {domain!r}"
+        return f"{name!r} exists since {what} {since[0]}, and this is {what} {version}; write {where}.{name}"
     if domain and domain not in domains():
         return (
             f"no operator {name!r} is known in domain {domain!r}; declare it with "
@@ -341,7 +344,8 @@ def known_opset(version: int) -> int:
         OpsetError: it is not.
     """
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= NEWEST_OPSET:
-        raise OpsetError(f"opset {version!r} is not known; onnx {onnx.__version__} defines opsets 1 to {NEWEST_OPSET}")
+        known = f"onnx {onnx.__version__} defines opsets 1 to {NEWEST_OPSET}"
+        raise OpsetError(f"opset {version!r} is not known; {known}" + at(caller()))
     return version
 
 

@@ -16,11 +16,11 @@ import numpy as np
 from ..allowed import objection
 from ..attributes import kind_word, normalise
 from ..dims import Dim
-from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError, nearest
-from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword
+from ..errors import ScopeError, SignatureError, TypeSpecError
+from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword, value_advice
 from ..inference import infer
 from ..ir import NO_ATTRIBUTES, Constant, NodeInfo, Reference, Value, make_node
-from ..schemas import FOREVER, Schema, in_force, lookup, newest
+from ..schemas import FOREVER, Schema, in_force
 from ..sites import Site, at, caller
 from ..types import DType, TensorType, Type, from_text
 from . import lifting
@@ -102,8 +102,8 @@ class Trace:
         try:
             result = normalise(kind, value)
         except (TypeError, ValueError):
-            advice = f"; {tensor_as_attribute(schema, name)}" if isinstance(value, Handle) else ""
             got = f"attribute {name!r} is {kind_word(kind)}, got {_shown(value)}"
+            advice = tensor_as_attribute(schema, name) if isinstance(value, Handle) else value_advice(kind, value)
             raise SignatureError(f"{schema.label}: {got}{advice}" + at(site)) from None
         problem = objection(schema.domain, schema.name, name, schema.since, result)
         if problem is not None:
@@ -191,6 +191,8 @@ def call(
     trace = _current.get()
     given, attributes = _sort_out(schema, list(inputs), keywords, trace, site)
     while given and given[-1] is None and len(given) > schema.least_inputs:
+        if schema.input(len(given) - 1).variadic:
+            break
         given.pop()
     _check_inputs(schema, given, site)
     return trace.call(schema, given, attributes, _count(schema, given, attributes, outputs, site), site)
@@ -220,7 +222,8 @@ def _sort_out(
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
     if missing:
-        raise SignatureError(f"{schema.label}: attribute {', '.join(map(repr, missing))} is required" + at(site))
+        names = ", ".join(map(repr, missing))
+        raise SignatureError(f"{schema.label}: attribute {names} is required; {form(schema)}" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
 
 
@@ -228,7 +231,7 @@ def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
     if not schema.least_inputs <= len(given) <= schema.most_inputs:
         least, most = schema.least_inputs, schema.most_inputs
         wanted = f"{least}" if least == most else f"at least {least}" if most == FOREVER else f"{least} to {most}"
-        plural = "" if wanted == "1" else "s"
+        plural = "" if wanted.endswith(" 1") or wanted == "1" else "s"
         advice = surplus_inputs(schema, len(given)) if len(given) > most else form(schema)
         raise SignatureError(f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {advice}" + at(site))
     for index, value in enumerate(given):
@@ -254,8 +257,9 @@ def _count(
             )
         return least or most
     if isinstance(outputs, bool) or not isinstance(outputs, int) or not max(least, 1) <= outputs <= most:
-        wanted = f"{max(least, 1)} to {most}" if most != FOREVER else f"at least {max(least, 1)}"
-        raise SignatureError(f"{schema.label} has {wanted} outputs, got outputs={outputs!r}" + at(site))
+        wanted = f"{max(least, 1)} to {most} outputs" if most != FOREVER else f"at least {max(least, 1)} outputs"
+        wanted = "1 output" if most == 1 else wanted
+        raise SignatureError(f"{schema.label} has {wanted}, got outputs={outputs!r}" + at(site))
     return outputs
 
 
