@@ -4,54 +4,73 @@ The operands are tensors of one numeric dtype, which their operators have checke
 that infinities, NaN, signed zeros and quotients too large to be exact come out as they do there.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from ..types import bfloat16, float16, float32
 
 
+def in_float32(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, computed in float32 on 16-bit floats and rounded once at the end, as NumPy does."""
+
+    @wraps(function)
+    def wide(*tensors: Any) -> Any:
+        dtype = tensors[0].dtype
+        if dtype not in (float16, bfloat16):
+            return function(*tensors)
+        results = function(*[x.astype(float32) for x in tensors])
+        if isinstance(results, tuple):
+            return tuple(result.astype(dtype) for result in results)
+        return results.astype(dtype)
+
+    return wide
+
+
 def quotient(a: Any, b: Any) -> Any:
     """The quotient rounded down: `a // b`."""
-    if a.dtype.kind != "float":
-        return _integer_quotient(a, b, None)
-    return _in_float32(lambda x, y: (_float_quotient(x, y, *_truncated(x, y)),), a, b)[0]
+    if a.dtype.kind == "float":
+        return _float_quotient(a, b)
+    return _integer_quotient(a, b, lambda: a._emit("Mod", a, b))
 
 
 def remainder(a: Any, b: Any) -> Any:
     """What a quotient rounded down leaves, with the sign of `b`: `a % b`."""
-    if a.dtype.kind != "float":
-        return a._emit("Mod", a, b)
-    return _in_float32(lambda x, y: (_float_remainder(y, *_truncated(x, y)),), a, b)[0]
+    return _float_remainder(a, b) if a.dtype.kind == "float" else a._emit("Mod", a, b)
 
 
 def both(a: Any, b: Any) -> tuple[Any, Any]:
     """The quotient and the remainder: `divmod(a, b)`."""
-    if a.dtype.kind != "float":
-        rest = a._emit("Mod", a, b)
-        return _integer_quotient(a, b, rest), rest
-
-    def compute(x: Any, y: Any) -> tuple[Any, ...]:
-        rest, below = _truncated(x, y)
-        return _float_quotient(x, y, rest, below), _float_remainder(y, rest, below)
-
-    first, second = _in_float32(compute, a, b)
-    return first, second
+    if a.dtype.kind == "float":
+        found: tuple[Any, Any] = _float_both(a, b)
+        return found
+    rest = a._emit("Mod", a, b)
+    return _integer_quotient(a, b, lambda: rest), rest
 
 
-def _in_float32(compute: Any, *operands: Any) -> tuple[Any, ...]:
-    """What `compute` gives; on 16-bit floats it computes in float32 and rounds once at the end, as NumPy does."""
-    dtype = operands[0].dtype
-    if dtype not in (float16, bfloat16):
-        return tuple(compute(*operands))
-    return tuple(result.astype(dtype) for result in compute(*[x.astype(float32) for x in operands]))
-
-
-def _integer_quotient(a: Any, b: Any, rest: Any) -> Any:
+def _integer_quotient(a: Any, b: Any, rest: Callable[[], Any]) -> Any:
     truncated = a._emit("Div", a, b)
     if a.dtype.kind == "uint":
         return truncated
     # Mod has the sign of b, so that the two fit together only where truncating was rounding down; nothing overflows
-    fits = truncated * b + (a._emit("Mod", a, b) if rest is None else rest) == a
+    fits = truncated * b + rest() == a
     return truncated - (~fits).astype(a.dtype)
+
+
+@in_float32
+def _float_quotient(a: Any, b: Any) -> Any:
+    return _rounded_down(a, b, *_truncated(a, b))
+
+
+@in_float32
+def _float_remainder(a: Any, b: Any) -> Any:
+    return _signed_rest(b, *_truncated(a, b))
+
+
+@in_float32
+def _float_both(a: Any, b: Any) -> tuple[Any, Any]:
+    rest, below = _truncated(a, b)
+    return _rounded_down(a, b, rest, below), _signed_rest(b, rest, below)
 
 
 def _truncated(a: Any, b: Any) -> tuple[Any, Any]:
@@ -60,15 +79,16 @@ def _truncated(a: Any, b: Any) -> tuple[Any, Any]:
     return rest, a._emit("Sign", rest) * b < 0
 
 
-def _float_quotient(a: Any, b: Any, rest: Any, below: Any) -> Any:
+def _rounded_down(a: Any, b: Any, rest: Any, below: Any) -> Any:
     close = (a - rest) / b - below.astype(a.dtype)
     floor = a._emit("Floor", close)
     whole = floor + (close - floor > 0.5).astype(a.dtype)
     plain = a / b
-    signed = a._emit("Where", whole == 0, plain * 0, whole)
-    return a._emit("Where", b == 0, plain, signed)
+    result = a._emit("Where", b == 0, plain, whole)
+    # a zero takes the sign of a / b; by division, because ONNX Runtime's Where makes 0.0 of -0.0
+    return result / a._emit("Where", result == 0, a._emit("Reciprocal", plain), a._constant(1))
 
 
-def _float_remainder(b: Any, rest: Any, below: Any) -> Any:
+def _signed_rest(b: Any, rest: Any, below: Any) -> Any:
     size = b._emit("Abs", b._emit("Where", below, rest + b, rest))
     return size * b._emit("Sign", b)  # a remainder of zero has the sign of b too

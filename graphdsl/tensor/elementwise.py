@@ -19,7 +19,7 @@ Operand = Any
 """A tensor, a Python number or list (which adopts the tensor's dtype), or an array (which keeps its own)."""
 
 _PYTHON = (bool, int, float, complex, str, bytes, list, tuple)
-_OPERANDS = (*_PYTHON, np.ndarray, np.generic)
+_OPERANDS = (Handle, Dim, *_PYTHON, np.ndarray, np.generic)
 
 _SYMBOLS = {
     "Add": "+",
@@ -45,6 +45,11 @@ _LOGICAL = {"Add": "a | b", "Sub": "a ^ b", "Mul": "a & b"}
 def refuse(what: str, instead: str) -> NoReturn:
     """Raise the error of something NumPy offers and tensors do not."""
     raise UnsupportedError(f"{what}; {instead}" + at(caller()))
+
+
+def is_operand(item: object) -> bool:
+    """Whether operators take it: a tensor, a dimension, an array, a Python number, text or a list."""
+    return isinstance(item, _OPERANDS)
 
 
 def same_dtype(what: str, *tensors: "Elementwise") -> DType:
@@ -121,7 +126,7 @@ class Elementwise(Handle):
     def _pair(self, name: str, left: Operand, right: Operand) -> tuple[Any, Any] | None:
         """Both operands of an operator that becomes several nodes as tensors of one dtype; None for no operand."""
         other = right if left is self else left
-        if not isinstance(other, (Handle, Dim, *_OPERANDS)):
+        if not isinstance(other, _OPERANDS):
             return None
         if self._kind == "bool":
             _refuse_bool(name)
@@ -297,7 +302,7 @@ class Elementwise(Handle):
         kind = self._kind
         if kind == "string":
             refuse(f"{_SYMBOLS[name]} of string tensors", "ONNX orders no text; it has t == u, and op.RegexFullMatch")
-        if kind != "bool" or not isinstance(other, (Handle, *_OPERANDS)):
+        if kind != "bool" or not isinstance(other, _OPERANDS):
             return self._binary(name, self, other)
         # False < True, in logic, because ONNX compares numbers only
         if name.startswith("Less"):
@@ -352,7 +357,7 @@ class Elementwise(Handle):
         return self._emit("Not" if self._kind == "bool" else "BitwiseNot", self)
 
     def _shift(self, direction: str, left: Operand, right: Operand) -> Any:
-        if not isinstance(right if left is self else left, (Handle, *_OPERANDS)):
+        if not isinstance(right if left is self else left, _OPERANDS):
             return NotImplemented
         if self._kind == "bool":
             refuse("shifts of bool tensors", "cast first, as in t.astype(gd.uint8)")
