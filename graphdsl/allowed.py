@@ -126,7 +126,7 @@ def allowed_values(domain: str, operator: str, attribute: str, since: int) -> Va
     listed = _at(_DOMAINS.get(domain, {}).get(operator, {}).get(attribute), since)
     if listed is None:
         return None
-    return (*listed, *(_at(_PRACTICE.get((domain, operator, attribute)), since) or ()))  # type: ignore[return-value]
+    return (*listed, *(_at(_PRACTICE.get((domain, operator, attribute)), since) or ()))
 
 
 def objection(domain: str, operator: str, attribute: str, since: int, value: object) -> str | None:

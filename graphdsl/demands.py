@@ -212,8 +212,8 @@ def _einsum(call: Call) -> str | None:
 def _window(call: Call) -> str | None:
     """Attributes of a convolution or pooling that are lists must have a value, or two, for each spatial axis."""
     shape = call.shape(0)
-    if shape is None or len(shape) < 2:
-        return None
+    if shape is None or len(shape) < 3:
+        return _spatial(call)
     spatial = len(shape) - 2
     if call.attributes.get("auto_pad", "NOTSET") == "NOTSET":
         return _lengths(call, spatial) or _too_small(call, spatial)

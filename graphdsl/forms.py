@@ -58,8 +58,12 @@ def value_advice(kind: int, value: object) -> str:
             return f"; write gd.{as_dtype(value).name}"
         except TypeSpecError:
             return ""
-    listed = {AttributeProto.INTS: int, AttributeProto.FLOATS: (int, float), AttributeProto.STRINGS: str}.get(kind)
-    return f"; write [{value!r}]" if listed and isinstance(value, listed) else ""
+    items: dict[int, tuple[type, ...]] = {
+        AttributeProto.INTS: (int,),
+        AttributeProto.FLOATS: (int, float),
+        AttributeProto.STRINGS: (str,),
+    }
+    return f"; write [{value!r}]" if isinstance(value, items.get(kind, ())) else ""
 
 
 def _inputs(schema: Schema) -> set[str]:

@@ -177,5 +177,3 @@ def opset(version: int) -> Opset:
 def domain(name: str, version: int) -> Domain:
     """The operators of another domain, such as `ai.onnx.ml` or `com.microsoft`, at a version."""
     return Domain(name, version)
-
-

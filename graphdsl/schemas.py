@@ -122,9 +122,8 @@ class Schema:
         self.least_outputs = _least(outputs)
         self.most_outputs = _most(outputs)
         # one output, fixed number of required inputs: the call needs no further look at its arity
-        self.simple = (
-            len(inputs) if self.least_inputs == self.most_inputs and self.most_outputs == self.least_outputs == 1 else -1
-        )
+        fixed = self.least_inputs == self.most_inputs and self.most_outputs == self.least_outputs == 1
+        self.simple = len(inputs) if fixed else -1
         self.memo: dict[Any, Any] = {}
         """What inference found for input types met before; see inference.py."""
 

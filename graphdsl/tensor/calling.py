@@ -222,8 +222,8 @@ def _sort_out(
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
     if missing:
-        names = ", ".join(map(repr, missing))
-        raise SignatureError(f"{schema.label}: attribute {names} is required; {form(schema)}" + at(site))
+        needed = ", ".join(map(repr, missing))
+        raise SignatureError(f"{schema.label}: attribute {needed} is required; {form(schema)}" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
 
 
