@@ -1,9 +1,9 @@
 """Tensors: the handle (handle.py), the primitive that makes nodes (calling.py) and NumPy's manners on top."""
 
-from .functions import Functions
+from .array_functions import ArrayFunctions
 
 
-class Tensor(Functions):
+class Tensor(ArrayFunctions):
     """A tensor in a graph that is being written. It has NumPy's operators and methods, and no value until it runs."""
 
     __slots__ = ()

@@ -75,7 +75,7 @@ _ADVICE: dict[str, str] = {
 _COMPOSED: dict[str, Callable[..., Any]] = {}
 
 
-class Functions(Ufuncs):
+class ArrayFunctions(Ufuncs):
     """NumPy's functions, called with tensors."""
 
     __slots__ = ()
