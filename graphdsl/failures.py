@@ -8,19 +8,35 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .emission import NUMBER
+from .emission import NUMBER, least_ir_version
 from .errors import RunError
-from .ir import Node, Value
+from .ir import ModelData, Node, Value
 from .refusals import given_inputs
 from .sites import at
 
 _MARK = re.compile(rf"{NUMBER}(\d+)")
+_OWN_NAME = re.compile(rf"(_inlfunc_.*)?{NUMBER}\d+")
+"""The name of a node, or of its copy where the call of a function was."""
+
 _RUNNING = re.compile(r"Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: ")
 _NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\((\d+)\)")
 _UNKNOWN = re.compile(r"(?:^|\s)([^\s:]*):(\w+)\(-?\d+\) is not a registered function/op")
 _UNREGISTERED = re.compile(r"No Op registered for (\w+) with domain_version of (\d+)")
 _OPSET = re.compile(r"Opset (\d+) is under development.*support for domain (\S+) is till opset (\d+)", re.DOTALL)
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
+
+Names = Mapping[Value | None, str]
+"""What the values are called in the model that the runtime was given."""
+
+
+class Runtime(NamedTuple):
+    """Which runtime it is: its name and version, and the newest opset that it runs."""
+
+    label: str
+    newest_opset: int
+
+    def __str__(self) -> str:
+        return self.label
 
 
 class Failure(NamedTuple):
@@ -40,7 +56,7 @@ def read(message: str, nodes: Sequence[Node]) -> Failure:
     text = message[inner[-1].end() :] if inner else message
     exact = bool(found)
     if inner and found:
-        exact = inner[-1][1] == found[-1].schema.name and _MARK.fullmatch(inner[-1][2]) is not None
+        exact = inner[-1][1] == found[-1].schema.name and _OWN_NAME.fullmatch(inner[-1][2]) is not None
     elif inner:
         text = f"{inner[-1][1]} {inner[-1][2]!r}: {text}"
     return Failure(found, plain(text), exact)
@@ -85,10 +101,10 @@ def _closing(text: str) -> int:
     return 0
 
 
-def at_run(failure: Failure, label: str, feeds: Mapping[str, Any], names: Mapping[Value | None, str]) -> RunError:
+def at_run(failure: Failure, label: str, feeds: Mapping[str, Any], names: Names) -> RunError:
     """The error of a run that failed."""
-    lines = [f"{label}: ONNX Runtime failed{_in(failure, names)}: {failure.text}"]
-    lines += _details(failure.nodes)
+    where = f" in {_subject(failure, names)}" if failure.nodes else ""
+    lines = [f"{label}: ONNX Runtime failed{where}: {failure.text}", *_details(failure.nodes)]
     shown = ", ".join(f"{name} {_shape(value)}" for name, value in feeds.items())
     if shown:
         lines.append(f"  the model was given: {shown}")
@@ -96,55 +112,60 @@ def at_run(failure: Failure, label: str, feeds: Mapping[str, Any], names: Mappin
 
 
 def at_load(
-    message: str, failure: Failure, label: str, runtime: str, nodes: Sequence[Node], names: Mapping[Value | None, str]
+    message: str, failure: Failure, model: ModelData, runtime: Runtime, nodes: Sequence[Node], names: Names
 ) -> RunError:
     """The error of a model that the runtime does not load."""
-    refused = _refused(message, runtime)
-    if refused:
-        return RunError(f"{label}: {refused}")
     found = failure.nodes
-    missing = _UNKNOWN.search(message)
-    if missing:
+    refused = _too_new(message, model, runtime)
+    if refused:
+        problem, found = refused, ()
+    elif missing := _UNKNOWN.search(message):
         domain, operator = "" if missing[1] == "ai.onnx" else missing[1], missing[2]
         found = tuple(n for n in nodes if n.schema.name == operator and n.schema.domain == domain)[:1]
         problem = _no_operator(operator, domain, runtime)
-    elif (unregistered := _UNREGISTERED.search(message)) and found:
+    elif found and (unregistered := _UNREGISTERED.search(message)):
         schema = found[-1].schema
-        problem = (
-            _no_operator(schema.name, schema.domain, runtime)
-            if schema.domain
-            else f"{runtime} has no operator {schema.name!r} at opset {unregistered[2]}; "
-            "a newer one may, or write it with other operators"
-        )
-    elif (kernel := _NO_KERNEL.search(message)) and found:
+        problem = f"{runtime} has no operator {schema.name!r} at opset {unregistered[2]}; write it with other operators"
+        if schema.domain:
+            problem = _no_operator(schema.name, schema.domain, runtime)
+    elif found and (kernel := _NO_KERNEL.search(message)):
         problem = (
             f"{runtime} has no kernel of {found[-1].schema.label} (since opset {kernel[2]}) for these types; cast to a "
             "dtype that it has one for, as in x.astype(gd.float32), or run with other providers"
         )
     else:
-        problem = f"ONNX Runtime does not load the model{_in(Failure(found, '', True), names)}: {failure.text}"
-    return RunError("\n".join([f"{label}: {problem}", *_details(found)]) + _sites(found))
+        problem = f"ONNX Runtime refuses {_subject(failure, names) if found else 'the model'}: {failure.text}"
+    return RunError("\n".join([f"model {model.graph.name!r}: {problem}", *_details(found)]) + _sites(found))
 
 
-def _refused(message: str, runtime: str) -> str | None:
+def _too_new(message: str, model: ModelData, runtime: Runtime) -> str | None:
     """What to do about a version that the runtime does not read."""
+    opset = model.opset_imports.get("", 1)
     if found := _IR_VERSION.search(message):
-        return (
-            f"it is of IR version {found[1]}, and {runtime} reads versions up to {found[2]}; "
-            f"write dataclasses.replace(model, ir_version={found[2]})"
-        )
-    if found := _OPSET.search(message):
-        domain = "" if found[2] == "ai.onnx" else found[2]
-        if domain:
-            return f"it imports {domain!r} {found[1]}, and {runtime} runs versions of it up to {found[3]}"
-        return (
-            f"it is of opset {found[1]}, and {runtime} runs opsets up to {found[3]}; "
-            f"build it with opset={found[3]}, or write gd.convert_opset(model, {found[3]})"
-        )
+        newest = int(found[2])
+        reads = f"{runtime} reads versions up to {newest}"
+        if least_ir_version(model.graph, model.opset_imports, model.functions) <= newest:
+            return f"it is of IR version {found[1]}, and {reads}; write dataclasses.replace(model, ir_version={newest})"
+        if opset > runtime.newest_opset:
+            return f"opset {opset} needs IR version {found[1]}, and {reads}; {_lower(runtime.newest_opset)}"
+        return f"it uses what only IR version {found[1]} has, and {reads}"
+    if found := unknown_opset(message):
+        if found[2] != "ai.onnx":
+            return f"it imports {found[2]!r} {found[1]}, and {runtime} runs versions of it up to {found[3]}"
+        return f"it is of opset {found[1]}, and {runtime} runs opsets up to {found[3]}; {_lower(int(found[3]))}"
     return None
 
 
-def _no_operator(operator: str, domain: str, runtime: str) -> str:
+def unknown_opset(message: str) -> re.Match[str] | None:
+    """The opset that the runtime does not know, its domain, and the newest one that it knows."""
+    return _OPSET.search(message)
+
+
+def _lower(opset: int) -> str:
+    return f"build it with opset={opset}, or write gd.convert_opset(model, {opset})"
+
+
+def _no_operator(operator: str, domain: str, runtime: Runtime) -> str:
     where = f"the domain {domain!r}" if domain else "the default domain"
     return (
         f"{runtime} has no operator {operator!r} in {where}; define it with @gd.function(domain={domain!r}), which "
@@ -153,14 +174,12 @@ def _no_operator(operator: str, domain: str, runtime: str) -> str:
     )
 
 
-def _in(failure: Failure, names: Mapping[Value | None, str]) -> str:
+def _subject(failure: Failure, names: Names) -> str:
     """Which node it was: the operator, and the tensor that it makes."""
-    if not failure.nodes:
-        return ""
     node = failure.nodes[-1]
     made = next((names[value] for value in node.outputs if value in names), None)
     fused = "" if failure.exact else ", or in a node that was fused with it"
-    return f" in {node.schema.label}" + (f", which makes {made!r}" if made else "") + fused
+    return node.schema.label + (f", which makes {made!r}" if made else "") + fused
 
 
 def _details(nodes: Sequence[Node]) -> list[str]:

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from .emission import Emitter
-from .ir import Graph, ModelData, Node, Value
+from .ir import Function, Graph, ModelData, Node, Reference, Value
 from .types import tensor_type
+from .walk import constants
 
 _MOST_NODES = 1000
 """Of longer graphs, the first and last nodes are shown."""
@@ -33,11 +34,36 @@ def model_text(model: ModelData) -> str:
         return True
 
     proto = Emitter(store=hold).model(model)
-    imports = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in model.opset_imports.items())
-    lines = [f"<ir_version {model.ir_version}, opset {imports}>"]
-    lines += [f"<{key} = {_text(value)}>" for key, value in model.metadata.items()]
+    lines = [f"<ir_version {model.ir_version}, opset {_imports(model.opset_imports)}>"]
+    lines += [f"<{_name(key)} = {_text(value)}>" for key, value in model.metadata.items()]
     lines += _graph(model.graph, proto.graph, weights, "")
+    for function, made in zip(model.functions, proto.functions, strict=True):
+        lines += _function(function, made)
     return "\n".join(lines)
+
+
+def _imports(versions: Mapping[str, int]) -> str:
+    return ", ".join(f"{_name(domain or 'ai.onnx')} {version}" for domain, version in versions.items())
+
+
+def _function(function: Function, proto: Any) -> Iterator[str]:
+    """The lines of a local function."""
+    overload = f", overload {_name(function.overload)}" if function.overload else ""
+    imports = _imports({item.domain: item.version for item in proto.opset_import})
+    yield ""
+    yield f"<domain {_name(function.domain)}{overload}, opset {imports}>"
+    takes = [*map(_name, function.attributes), *(f"{_name(k)} = {_attribute(v)}" for k, v in function.defaults.items())]
+    attributes = f" <{', '.join(takes)}>" if takes else ""
+    inputs, outputs = (", ".join(map(_name, names)) for names in (proto.input, proto.output))
+    yield f"{_name(proto.name)}{attributes} ({inputs}) => ({outputs})"
+    held = constants(function.graph)
+    yield "{"
+    for value, made in zip(held, proto.node, strict=False):
+        assert value.array is not None
+        line = f"   {_name(made.output[0])} = Constant <value = {_attribute(value.array)}> ()"
+        yield f"{line:<{_COLUMN}}  # {value.type}"
+    yield from _nodes(function.graph, list(proto.node)[len(held) :], "")
+    yield "}"
 
 
 def _graph(graph: Graph, proto: Any, weights: Sequence[tuple[str, np.ndarray]], indent: str) -> Iterator[str]:
@@ -47,23 +73,27 @@ def _graph(graph: Graph, proto: Any, weights: Sequence[tuple[str, np.ndarray]], 
     yield f"{indent}{_name(proto.name)} ({takes}) => ({gives})"
     if weights:
         yield f"{indent}<"
-        for name, array in _shortened(weights, "more weights", indent):
+        for name, array in _shortened(weights, "more weights"):
             yield f"{indent}   {name if array is None else _weight(name, array)}"
         yield f"{indent}>"
     yield f"{indent}{{"
-    copies = list(proto.node)[len(graph.nodes) :]
-    inner = indent + "   "
-    for node, made in _shortened(list(zip(graph.nodes, proto.node, strict=False)), "more nodes", indent):
+    yield from _nodes(graph, list(proto.node), indent)
+    yield f"{indent}}}"
+
+
+def _nodes(graph: Graph, protos: Sequence[Any], indent: str) -> Iterator[str]:
+    """The lines of a graph's nodes, then of the copies that emission made of outputs."""
+    inner, count = indent + "   ", len(graph.nodes)
+    for node, made in _shortened(list(zip(graph.nodes, protos, strict=False)), "more nodes"):
         if made is None:
             yield inner + node
         else:
             yield from _node(node, made, inner)
-    for made in copies:
+    for made in protos[count:]:
         yield f"{inner}{_name(made.output[0])} = Identity ({_name(made.input[0])})"
-    yield f"{indent}}}"
 
 
-def _shortened(items: Sequence[tuple[Any, Any]], what: str, indent: str) -> Iterable[tuple[Any, Any]]:
+def _shortened(items: Sequence[tuple[Any, Any]], what: str) -> Iterable[tuple[Any, Any]]:
     """The items, or the first and last of many with a comment between them."""
     if len(items) <= _MOST_NODES:
         return items
@@ -118,7 +148,9 @@ def _array(array: np.ndarray) -> str:
 def _attribute(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{tensor_type(value.dtype, value.shape)} {_array(value)}"
-    if isinstance(value, tuple) and type(value) is tuple:
+    if isinstance(value, Reference):
+        return f"@{_name(value.name)}"
+    if type(value) is tuple:
         shown = [_attribute(item) for item in value[: 2 * _MOST_ITEMS]]
         return "[" + ", ".join(shown + ["..."] * (len(value) > len(shown))) + "]"
     return _text(value)

@@ -10,17 +10,19 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from .emission import Emitter
 from .errors import MissingRuntime, RunError, SignatureError, nearest
 from .external import Held, TooLarge, may_leave, refer, serialised
-from .failures import Failure, at_load, at_run, plain, read
+from .failures import Failure, Runtime, at_load, at_run, plain, read, unknown_opset
 from .feeds import checked
 from .ir import Graph, Input, ModelData, Node, Output, Value
+from .schemas import NEWEST_OPSET
 from .sites import at, caller
 from .types import DType, SequenceType, TensorType, as_dtype, from_text
 from .walk import dependencies, reachable
@@ -191,7 +193,7 @@ def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label:
             "initializers other than text and small integers" + at(caller())
         ) from error
     except Exception as error:
-        raise _load_error(model, str(error), providers, options, label) from error
+        raise _load_error(model, str(error), providers, options) from error
 
 
 def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Session:
@@ -303,7 +305,7 @@ def _run_error(
     return at_run(failure, label, arrays, names)
 
 
-def _load_error(model: ModelData, message: str, providers: tuple[Any, ...], options: Options, label: str) -> RunError:
+def _load_error(model: ModelData, message: str, providers: tuple[Any, ...], options: Options) -> RunError:
     """The error of a failed load. Kernels that refuse to be made do not say for which node, so that is searched."""
     nodes, names = _numbered(model)
     failure = read(message, nodes)
@@ -311,7 +313,24 @@ def _load_error(model: ModelData, message: str, providers: tuple[Any, ...], opti
         culprit = _culprit(model, failure.text, providers, options)
         if culprit is not None:
             failure = Failure((culprit,), failure.text, exact=True)
-    return at_load(message, failure, label, f"ONNX Runtime {_runtime().__version__}", nodes, names)
+    label = f"ONNX Runtime {_runtime().__version__}"
+    return at_load(message, failure, model, Runtime(label, _newest_opset()), nodes, names)
+
+
+@cache
+def _newest_opset() -> int:
+    """The newest opset that the installed runtime runs, which it tells when it is given a newer one."""
+    node = helper.make_node("Identity", ["x"], ["y"])
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in "xy"]
+    graph = helper.make_graph([node], "newest", info[:1], info[1:])
+    proto = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", NEWEST_OPSET)])
+    try:
+        _runtime().InferenceSession(serialised(proto), providers=list(CPU))
+    except Exception as error:
+        found = unknown_opset(str(error))
+        if found:
+            return int(found[3])
+    return NEWEST_OPSET
 
 
 def _numbered(model: ModelData) -> tuple[list[Node], dict[Value | None, str]]:
