@@ -40,6 +40,7 @@ class Parameter(NamedTuple):
     homogeneous: bool
     least: int
     """How many a variadic parameter takes at the least."""
+    doc: str = ""
 
 
 class AttributeSpec(NamedTuple):
@@ -72,7 +73,6 @@ class Schema:
         "numpy",
         "outputs",
         "rule",
-        "simple",
         "since",
         "until",
         "version",
@@ -121,9 +121,6 @@ class Schema:
         self.most_inputs = _most(inputs)
         self.least_outputs = _least(outputs)
         self.most_outputs = _most(outputs)
-        # one output, fixed number of required inputs: the call needs no further look at its arity
-        fixed = self.least_inputs == self.most_inputs and self.most_outputs == self.least_outputs == 1
-        self.simple = len(inputs) if fixed else -1
         self.memo: dict[Any, Any] = {}
         """What inference found for input types met before; see inference.py."""
 
@@ -318,6 +315,7 @@ def _parameter(native: Any) -> Parameter:
         variadic=option == "Variadic",
         homogeneous=getattr(native, "is_homogeneous", True),
         least=getattr(native, "min_arity", 1),
+        doc=native.description or "",
     )
 
 
