@@ -16,7 +16,7 @@ from .errors import TypeSpecError
 from .ir import Graph, Opaque, Reference
 from .types import DType, Type, as_dtype, as_type, from_proto, is_type, to_proto
 
-_SINGLE = {
+_SINGLE: dict[int, int] = {
     AttributeProto.INTS: AttributeProto.INT,
     AttributeProto.FLOATS: AttributeProto.FLOAT,
     AttributeProto.STRINGS: AttributeProto.STRING,
@@ -25,7 +25,7 @@ _SINGLE = {
     AttributeProto.TYPE_PROTOS: AttributeProto.TYPE_PROTO,
     AttributeProto.SPARSE_TENSORS: AttributeProto.SPARSE_TENSOR,
 }
-_WORDS = {
+_WORDS: dict[int, str] = {
     AttributeProto.INT: "an int",
     AttributeProto.FLOAT: "a float",
     AttributeProto.STRING: "a str",

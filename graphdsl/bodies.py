@@ -12,7 +12,6 @@ from .types import (
     OptionalType,
     SequenceType,
     Shape,
-    SparseTensorType,
     TensorType,
     Type,
     int64,
@@ -206,5 +205,3 @@ _RULES: dict[str, Callable[[Schema, Inputs, Mapping[str, Any]], Types]] = {
     "Scan": _scan,
     "SequenceMap": _sequence_map,
 }
-
-

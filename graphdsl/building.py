@@ -9,11 +9,10 @@ import numpy as np
 from . import schemas
 from .emission import least_ir_version
 from .errors import BuildError, OpsetError, SignatureError
-from .ir import SEALED, Constant, Graph, Input, Node, Output, Value
+from .ir import Constant, Graph, Input, Node, Output, Value
 from .models import Model
 from .sites import Site, at, caller
-from .tensor import Tensor
-from .tensor import lifting
+from .tensor import Tensor, lifting
 from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_outputs, seal
@@ -157,9 +156,10 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
             continue
         same = "the same input is listed twice" if first is value else "two inputs have this name"
         raise BuildError(f"{what}: input {value.name!r}: {same}{at(first.site)}{at(value.site)}{at(site)}")
-    for name, value in outputs:
-        if name in seen and seen[name] is not value:
-            raise BuildError(f"{what}: the output name {name!r} is the name of an input" + at(site))
+    for name, output in outputs:
+        wanted = name or output.name
+        if wanted in seen and seen[wanted] is not output:
+            raise BuildError(f"{what}: the output name {wanted!r} is the name of an input" + at(output.site or site))
 
 
 def choose_opsets(parts: Sequence[Graph], wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
@@ -192,7 +192,9 @@ def choose_opsets(parts: Sequence[Graph], wanted: int | None, what: str, site: S
             imports[domain] = preferred
         elif domain == "" and wanted is not None:
             wrong = low if wanted < low.schema.since else high
-            raise OpsetError(f"{what}: an operator does not mean the same at opset {wanted}{_interval(wrong)}" + at(site))
+            raise OpsetError(
+                f"{what}: an operator does not mean the same at opset {wanted}{_interval(wrong)}" + at(site)
+            )
         else:
             imports[domain] = min(high.schema.until, schemas.newest(domain))
     return imports
@@ -207,12 +209,8 @@ def _interval(node: Node) -> str:
 @overload
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
-def model(
-    *, opset: int | None = None, name: str | None = None
-) -> Callable[[Callable[..., Any]], Model]: ...
-def model(
-    function: Callable[..., Any] | None = None, /, *, opset: int | None = None, name: str | None = None
-) -> Any:
+def model(*, opset: int | None = None, name: str | None = None) -> Callable[[Callable[..., Any]], Model]: ...
+def model(function: Callable[..., Any] | None = None, /, *, opset: int | None = None, name: str | None = None) -> Any:
     """A model from a function, traced once with symbolic inputs.
 
     Parameters annotated with a type become the model's inputs; the others are Python values. If one of those has no
@@ -238,7 +236,7 @@ def model(
     if not callable(function):
         raise BuildError(f"gd.model takes a function, got {function!r}" + at(caller()))
     types, values = _parameters(function)
-    label = name or getattr(function, "__name__", "graph")
+    label = str(name or getattr(function, "__name__", "graph"))
 
     def trace(*given: Any, **named: Any) -> Model:
         bound = inspect.Signature(values).bind(*given, **named)
@@ -280,9 +278,7 @@ def _trace(
     trace = Trace(what, None, site)
     version = schemas.opset_in_force() if opset is None else opset
     with schemas.opset_forced(version), tracing(trace):
-        inputs = {
-            name: Tensor(Input(name, p.annotation, trace, site, _default(p))) for name, p in parameters.items()
-        }
+        inputs = {name: Tensor(Input(name, p.annotation, trace, site, _default(p))) for name, p in parameters.items()}
         given = dict(values) | inputs
         arguments, keywords = [], {}
         for name, parameter in inspect.signature(function).parameters.items():
@@ -302,10 +298,12 @@ def _trace(
 def _default(parameter: inspect.Parameter) -> np.ndarray | None:
     if parameter.default is parameter.empty or parameter.default is None:
         return None
-    found = lifting.adopt(parameter.default, parameter.annotation.dtype) if not isinstance(
-        parameter.default, np.ndarray
-    ) else lifting.constant(parameter.default, None)
+    found = (
+        lifting.adopt(parameter.default, parameter.annotation.dtype)
+        if not isinstance(parameter.default, np.ndarray)
+        else lifting.constant(parameter.default, None)
+    )
     return found.array
 
 
-__all__ = ["Constant", "ROOT", "build", "constant", "input", "model"]
+__all__ = ["ROOT", "Constant", "build", "constant", "input", "model"]

@@ -147,4 +147,3 @@ _PREPARE: dict[str, Callable[[Schema, list[Any], dict[str, Any]], Call]] = {
     "Scan": _scan,
     "SequenceMap": _sequence_map,
 }
-

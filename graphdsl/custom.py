@@ -45,7 +45,7 @@ class CustomOperator:
 
     def body(self, compute: Callable[..., Any]) -> Callable[..., Any]:
         """Say what the operator computes, in the language: calls become calls of a local function."""
-        self._function = function(compute, domain=self.domain, name=self.op_type, version=self._version)
+        self._function = function(domain=self.domain, name=self.op_type, version=self._version)(compute)
         return compute
 
     def _declaration(self) -> Schema:

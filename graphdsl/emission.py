@@ -93,8 +93,8 @@ class Emitter:
         for constant in graph.constants:
             names[constant]
         self._nodes(graph.nodes, proto)
-        for value, name in copies:
-            proto.node.add(op_type="Identity", input=[names[value]], output=[name])
+        for copied, name in copies:
+            proto.node.add(op_type="Identity", input=[names[copied]], output=[name])
         for name, output in zip(chosen, graph.outputs, strict=True):
             info = proto.output.add()
             info.name = name
@@ -204,8 +204,8 @@ class Emitter:
             made.attribute.append(to_attribute("value", constant.array, onnx.AttributeProto.TENSOR))
         chosen, copies = self._name_outputs(graph, is_body=True)
         self._nodes(graph.nodes, proto)
-        for value, name in copies:
-            proto.node.add(op_type="Identity", input=[self.names[value]], output=[name])
+        for copied, name in copies:
+            proto.node.add(op_type="Identity", input=[self.names[copied]], output=[name])
         proto.output.extend(chosen)
         proto.attribute.extend(function.attributes)
         for name, value in function.defaults.items():
@@ -311,9 +311,15 @@ def _metadata(target: Any, pairs: Iterable[tuple[str, str]]) -> None:
 # The IR version
 
 _BY_OPSET = {("" if d == "ai.onnx" else d, v): ir for (d, v), ir in helper.OP_SET_ID_VERSION_MAP.items()}
-_BY_DTYPE = {"bfloat16": 4, "float4e2m1": 11, "float8e8m0": 12, "int4": 10, "uint4": 10, "int2": 13, "uint2": 13} | dict.fromkeys(
-    ("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9
-)
+_BY_DTYPE = {
+    "bfloat16": 4,
+    "float4e2m1": 11,
+    "float8e8m0": 12,
+    "int4": 10,
+    "uint4": 10,
+    "int2": 13,
+    "uint2": 13,
+} | dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9)
 
 
 def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()) -> int:

@@ -20,10 +20,10 @@ from .sites import at, caller
 from .tensor import Tensor
 from .tensor.calling import Trace, call, tracing
 from .tensor.handle import Handle
-from .tracing import as_tensor, close_graph, as_outputs, types_through, wrap
+from .tracing import as_outputs, as_tensor, close_graph, types_through, wrap
 from .types import Type
 
-_CONSTANT = {
+_CONSTANT: dict[int, str] = {
     AttributeProto.FLOAT: "value_float",
     AttributeProto.FLOATS: "value_floats",
     AttributeProto.INT: "value_int",
@@ -116,10 +116,10 @@ class _FunctionMaker:
         padded = [*types, *[None] * (len(names) - len(types))]
         with tracing(trace):
             inputs = tuple([Input(n, kind, trace, trace.site) for n, kind in zip(names, padded, strict=True)])
-            arguments = [
-                Tensor(value) if i < len(present) and present[i] else None for i, value in enumerate(inputs)
-            ]
-            keywords = {name: _attribute_tensor(trace, spec, values.get(name)) for name, spec in interface.attributes.items()}
+            arguments = [Tensor(value) if i < len(present) and present[i] else None for i, value in enumerate(inputs)]
+            keywords = {
+                name: _attribute_tensor(trace, spec, values.get(name)) for name, spec in interface.attributes.items()
+            }
             outputs = as_outputs(self._function(*arguments, **keywords), interface.what)
         graph = close_graph(self.op_type, trace, inputs, outputs)
         function = Function(

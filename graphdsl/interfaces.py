@@ -19,12 +19,13 @@ _KINDS: dict[Any, int] = {
     str: AttributeProto.STRING,
     np.ndarray: AttributeProto.TENSOR,
 }
-_PLURAL = {
+_PLURAL: dict[int, int] = {
     AttributeProto.FLOAT: AttributeProto.FLOATS,
     AttributeProto.INT: AttributeProto.INTS,
     AttributeProto.STRING: AttributeProto.STRINGS,
     AttributeProto.TENSOR: AttributeProto.TENSORS,
 }
+
 
 class Interface:
     """Positional parameters are inputs; keyword-only ones attributes, of the kinds of their annotations or defaults."""

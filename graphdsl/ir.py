@@ -28,7 +28,6 @@ def _nothing() -> Mapping[str, Any]:
     return NO_ATTRIBUTES
 
 
-
 SEALED = ""
 """The name of a value that had none when a model first held it; see `give_name`."""
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .dims import Dim
 from .errors import BuildError, OpsetError
 from .ir import NO_ATTRIBUTES, SEALED, Function, Graph, Input, ModelData, Node, Output, Value
 from .schemas import opset_in_force
@@ -16,7 +15,7 @@ from .tensor import Tensor
 from .tensor.calling import Trace, current_trace, resolved, tracing
 from .tensor.handle import Handle
 from .tensor.lifting import adopt, natural_dtype, shared
-from .types import DType, TensorType, Type
+from .types import DType, TensorType, Type, string
 from .walk import captured, functions, operators, reachable
 
 DEEPEST_BODY = 31
@@ -41,7 +40,7 @@ def as_tensor(item: Any, what: str, dtype: DType | None = None) -> Tensor:
         return Tensor(item._v)
     if isinstance(item, (np.ndarray, np.generic)):
         return Tensor(shared(np.asarray(item), caller()))
-    if isinstance(item, (bool, int, float, str, list)) and not isinstance(item, Dim):
+    if isinstance(item, (bool, int, float, list)) or (isinstance(item, str) and dtype is string):
         return Tensor(adopt(item, dtype or natural_dtype(item)))
     got = "nothing (is a return missing?)" if item is None else f"{item!r} ({type(item).__name__})"
     raise BuildError(f"{what}: a tensor is needed, got {got}" + at(caller()))
@@ -184,9 +183,10 @@ def inline(model: ModelData, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]
             )
     given: list[Value] = []
     for value in model.graph.inputs:
-        if value.name in arguments:
+        argument = arguments.get(value.name or "")
+        if argument is not None:
             dtype = value.type.dtype if isinstance(value.type, TensorType) else None
-            tensor = as_tensor(arguments[value.name], f"{what}: input {value.name!r}", dtype)
+            tensor = as_tensor(argument, f"{what}: input {value.name!r}", dtype)
             _check_argument(what, value, tensor.type, site)
             given.append(tensor._v)
         elif value.default is not None:
@@ -271,9 +271,7 @@ def _replay_body(
 def types_through(function: Function) -> Callable[..., tuple[Type | None, ...]]:
     """The type rule of a local function: its body, replayed on inputs of the types at hand."""
 
-    def rule(
-        inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int
-    ) -> tuple[Type | None, ...]:
+    def rule(inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int) -> tuple[Type | None, ...]:
         trace = Trace(f"the body of {function.domain}::{function.name}", None)
         arguments = [
             value if value is None or value.array is not None else Input(value.name, value.type, trace, value.site)

@@ -7,7 +7,7 @@ follow `TypeProto` in the ONNX specification (IR.md, "Types").
 import builtins
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np

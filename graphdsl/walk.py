@@ -33,9 +33,8 @@ def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Nod
                 inputs.add(value)
         elif node not in found:
             found.add(node)
-            for needed in dependencies(node) if node.attributes else node.inputs:
-                if needed is not None and needed.node not in found:
-                    stack.append(needed)
+            needed = dependencies(node) if node.attributes else node.inputs
+            stack.extend([value for value in needed if value is not None and value.node not in found])
     return sorted(found, key=_by_order), sorted(inputs, key=_by_order)
 
 

@@ -252,9 +252,7 @@ def _count(
         if implied is not None:
             return implied
         if most == FOREVER:
-            raise SignatureError(
-                f"{schema.label} has as many outputs as you ask for; write outputs=n" + at(site)
-            )
+            raise SignatureError(f"{schema.label} has as many outputs as you ask for; write outputs=n" + at(site))
         return least or most
     if isinstance(outputs, bool) or not isinstance(outputs, int) or not max(least, 1) <= outputs <= most:
         wanted = f"{max(least, 1)} to {most} outputs" if most != FOREVER else f"at least {max(least, 1)} outputs"
@@ -293,7 +291,9 @@ def _lift(schema: Schema, index: int, item: Any, values: list[Value | None], sit
     except (TypeSpecError, SignatureError) as error:
         raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}" + at(site)) from None
     except ValueError as error:  # ragged lists
-        raise SignatureError(f"{schema.label}: input {formal.name!r}: {item!r} is no array ({error})" + at(site)) from None
+        raise SignatureError(
+            f"{schema.label}: input {formal.name!r}: {item!r} is no array ({error})" + at(site)
+        ) from None
 
 
 def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) -> DType:

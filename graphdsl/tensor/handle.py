@@ -94,7 +94,9 @@ class Handle:
     # Python asks for a value now: refused, because tracing would freeze it without a word.
 
     def __bool__(self) -> bool:
-        _frozen("bool(tensor), as in 'if', 'and' or 'not'", "write op.If, op.Where, & | ~, or t.is_same(u) for identity")
+        _frozen(
+            "bool(tensor), as in 'if', 'and' or 'not'", "write op.If, op.Where, & | ~, or t.is_same(u) for identity"
+        )
 
     def __int__(self) -> int:
         _frozen("int(tensor)", "write t.astype(gd.int64) to convert it in the graph")

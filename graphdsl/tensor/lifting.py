@@ -9,7 +9,8 @@ import numpy as np
 from ..errors import SignatureError, TypeSpecError
 from ..ir import Constant
 from ..sites import Site
-from ..types import DType, as_dtype, bool as bool_, float32, int64, string, tensor_type
+from ..types import DType, as_dtype, float32, int64, string, tensor_type
+from ..types import bool as bool_
 
 _COPIED = 64 * 1024
 """Arrays below this many bytes are copied when lifted; larger ones are held as read-only views."""
@@ -26,10 +27,7 @@ def constant(array: np.ndarray, site: Site | None, name: str | None = None) -> C
     dtype = as_dtype(array.dtype)
     if array.dtype != dtype.numpy:  # another byte order, or text of fixed width
         array = array.astype(dtype.numpy)
-    if array.nbytes < _COPIED:
-        array = array.copy()
-    else:
-        array = array.view()
+    array = array.copy() if array.nbytes < _COPIED else array.view()
     array.flags.writeable = False
     return Constant(array, tensor_type(dtype, array.shape), site, name)
 
@@ -39,10 +37,7 @@ def shared(array: np.ndarray, site: Site | None) -> Constant:
     if array.dtype.kind in "OUS":
         return constant(array, site)
     content: Any
-    if array.nbytes < _COPIED:
-        content = array.tobytes()
-    else:
-        content = (array.__array_interface__["data"][0], array.strides)
+    content = array.tobytes() if array.nbytes < _COPIED else (array.__array_interface__["data"][0], array.strides)
     key = (array.dtype, array.shape, content)
     found = _shared.get(key)
     if found is None:
@@ -101,7 +96,9 @@ def _adopt(value: Any, dtype: DType) -> np.ndarray:
     if dtype is string:
         return array.astype(object)
     if ranks[array.dtype.kind] > kinds[dtype.kind]:
-        raise SignatureError(f"{value!r} does not fit {dtype}; cast the tensor first, as in t.astype(gd.{_wider(array)})")
+        raise SignatureError(
+            f"{value!r} does not fit {dtype}; cast the tensor first, as in t.astype(gd.{_wider(array)})"
+        )
     with np.errstate(over="ignore", invalid="ignore"):
         try:
             cast = array.astype(dtype.numpy)
