@@ -1,0 +1,60 @@
+"""Every example runs, in an empty folder, and fails when what it computes is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+ARGUMENTS: dict[str, list[str]] = {"linear_function.py": [], "super_resolution.py": ["--out", "pictures"]}
+"""The programs to run and what to give them."""
+
+NOT_RUN = {"train_srcnn.py": "trains for minutes; super_resolution.py checks what it wrote"}
+
+
+def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder."""
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_every_example_is_known_here() -> None:
+    assert {file.name for file in EXAMPLES.glob("*.py")} == set(ARGUMENTS) | set(NOT_RUN)
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    ran = run(str(EXAMPLES / name), *ARGUMENTS[name], folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_linear_example_prints_the_model_and_saves_it(tmp_path: Path) -> None:
+    ran = run(str(EXAMPLES / "linear_function.py"), folder=tmp_path)
+    assert ran.stdout.splitlines()[1:] == [
+        "linear_func (float32[10, 10] a, float32[10, 10] x, float32[10, 10] b) => (float32[10, 10] output)",
+        "{",
+        "   Mul_0 = Mul (a, x)                                         # float32[10, 10]",
+        "   output = Add (Mul_0, b)                                    # float32[10, 10]",
+        "}",
+        "saved as linear_func.onnx",
+        "ONNX Runtime and NumPy agree; the first of 100 values is 2.329206",
+    ]
+    saved = onnx.load(tmp_path / "linear_func.onnx")
+    assert [node.op_type for node in saved.graph.node] == ["Mul", "Add"]
+    a, x, b = np.random.default_rng(0).standard_normal((3, 10, 10), dtype=np.float32)
+    assert f"{(a * x + b)[0, 0]:.6f}" == "2.329206"
+
+
+def test_the_linear_example_fails_when_the_model_is_wrong(tmp_path: Path) -> None:
+    program = """
+import runpy, sys
+import graphdsl
+graphdsl.Model.__call__ = lambda model, a, x, b: a * x - b
+runpy.run_path(sys.argv.pop(), run_name="__main__")
+"""
+    ran = run("-c", program, str(EXAMPLES / "linear_function.py"), folder=tmp_path)
+    assert ran.returncode == 1
+    assert "AssertionError" in ran.stderr and "Not equal to tolerance rtol=1e-06" in ran.stderr
