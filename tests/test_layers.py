@@ -4,6 +4,7 @@ Every import counts: those inside functions, and those that only type checkers s
 """
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import graphdsl as gd
 
-PACKAGE = Path(gd.__file__).parent
+PACKAGE = Path(__file__).parent.parent / "graphdsl"
 
 LAYERS = {
     "sites": "where the user wrote a thing; errors of every layer end with it",
@@ -173,3 +174,11 @@ def test_the_check_wants_a_place_for_every_module() -> None:
 
 def test_the_check_sees_a_hidden_name() -> None:
     assert hidden_names(["build", "op"], {"build": gd.build, "op": gd.op}) == ["build"]
+
+
+def test_the_tour_of_the_code_names_every_file() -> None:
+    tour = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    files = [name.replace(".", "/") + ".py" for name, (_, is_package) in read_package().items() if not is_package]
+    assert [file for file in files if f"`{file}`" not in tour] == []
+    named = re.findall(r"`([\w/]+\.py)`", tour)
+    assert [file for file in named if not (PACKAGE / file).exists() and not (PACKAGE.parent / file).exists()] == []
