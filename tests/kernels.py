@@ -1,0 +1,68 @@
+"""The one place that knows where ONNX Runtime's CPU build has no kernel for an operator, dies, or errs.
+
+test_kernels.py holds all of it against the runtime, so a runtime that has learnt something is noticed. What errs is
+told in docs/upstream.md with the smallest model that shows it.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+import graphdsl as gd
+from graphdsl.types import TensorType
+
+INTEGERS = [gd.int8, gd.int16, gd.int32, gd.int64, gd.uint8, gd.uint16, gd.uint32, gd.uint64]
+FLOATS = [gd.float16, gd.float32, gd.float64]
+DTYPES = [gd.bool, *INTEGERS, *FLOATS]
+"""The dtypes that NumPy and ONNX share and the runtime computes with."""
+
+_FLOAT64 = "Acos Acosh Asin Asinh Atan Atanh Cosh Erf Sinh Tan"
+_SMALL = "Max Min"
+
+MISSING: dict[str, frozenset[gd.DType]] = {
+    **dict.fromkeys(_FLOAT64.split(), frozenset({gd.float64})),
+    **dict.fromkeys(_SMALL.split(), frozenset({gd.int16, gd.uint16})),
+    "BitShift": frozenset({gd.uint16}),
+    "Where": frozenset({gd.bool, gd.int16, gd.uint16, gd.uint64}),
+}
+"""The dtypes that the specification lets an elementwise operator take and that no kernel computes, at opset 21."""
+
+BFLOAT16 = frozenset({"Cast", "Identity", "IsInf", "IsNaN", "Sign"})
+"""The elementwise operators that have a kernel for bfloat16."""
+
+DEADLY: dict[str, frozenset[gd.DType]] = {
+    "Div": frozenset({gd.int32, gd.int64}),
+    "Mod": frozenset({gd.int32, gd.int64}),
+}
+"""Where dividing the least integer by -1 kills the process (SIGFPE on x86-64)."""
+
+
+def lacking(model: gd.Model) -> list[tuple[str, gd.DType]]:
+    """The nodes of a model that have no kernel, as operator and dtype."""
+    found = []
+    for node in model.nodes:
+        kind = node.inputs[1 if node.op_type == "Where" else 0].type
+        dtype = kind.dtype if isinstance(kind, TensorType) else None
+        if dtype in MISSING.get(node.op_type, ()) or (dtype is gd.bfloat16 and node.op_type not in BFLOAT16):
+            found.append((node.op_type, dtype))
+    return found
+
+
+def divisible(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where integers may be divided: not by zero, which the runtime refuses, nor the least by -1, which may kill it."""
+    least = np.iinfo(a.dtype).min
+    return (b != 0) & ~((a == least) & (b == -1)) if least < 0 else b != 0
+
+
+def exact_power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where a power of integers comes out right: the runtime computes it in float64 and saturates where NumPy wraps."""
+    most = min(2**53, np.iinfo(a.dtype).max)
+    pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    small = [e >= 0 and (abs(x) < 2 or (e < 64 and abs(x**e) <= most)) for x, e in pairs]
+    return np.array(small, np.bool_).reshape(a.shape)
+
+
+def exact_fmod(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Where fmod of integers comes out right: the runtime computes it in float64."""
+    held = [(abs(x.astype(object)) <= 2**53) for x in arrays]
+    return np.logical_and.reduce(np.broadcast_arrays(*held)).astype(np.bool_)

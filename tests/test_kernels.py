@@ -1,0 +1,165 @@
+"""What kernels.py says of ONNX Runtime, held against the runtime itself."""
+
+import platform
+import signal
+import subprocess
+import sys
+import textwrap
+
+import kernels
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from kernels import BFLOAT16, DEADLY, DTYPES, FLOATS, INTEGERS, MISSING
+from support import build, run
+
+import graphdsl as gd
+from graphdsl import op
+from graphdsl.types import from_text
+
+_UNARY = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Cos Cosh Erf Exp Floor Identity IsInf IsNaN Log Neg Not
+Reciprocal Round Sign Sin Sinh Sqrt Tan Tanh""".split()
+_BINARY = """Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min
+Mod Mul Or Pow Sub Xor""".split()
+_ATTRIBUTES = {"BitShift": {"direction": "LEFT"}, "Cast": {"to": gd.float32}}
+_OPERATORS = [*_UNARY, *_BINARY, "Cast", "Where"]
+
+Error = ort.capi.onnxruntime_pybind11_state
+
+
+def one_node(name: str, dtype: gd.DType, opset: int) -> gd.Model:
+    """A model of one operator on inputs of one dtype."""
+
+    def expression(*tensors: gd.Tensor) -> gd.Tensor:
+        mask = [gd.input("mask", gd.bool)] if name == "Where" else []
+        return getattr(op, name)(*mask, *tensors, **_ATTRIBUTES.get(name, {}))
+
+    with gd.opset(opset):
+        tensors = [gd.input(f"x{i}", dtype) for i in range(1 if name in (*_UNARY, "Cast") else 2)]
+        return gd.build({"y": expression(*tensors)})
+
+
+def has_kernel(model: gd.Model) -> bool:
+    """Whether the runtime finds a kernel for every node of a model."""
+    try:
+        ort.InferenceSession(model.to_proto().SerializeToString(), providers=["CPUExecutionProvider"])
+    except Error.NotImplemented:
+        return False
+    return True
+
+
+def allowed(name: str, opset: int) -> list[gd.DType]:
+    """The dtypes that the specification lets an operator take, of those that kernels.py speaks of."""
+    schema = onnx.defs.get_schema(name, opset)
+    taken = {from_text(text) for text in schema.inputs[1 if name == "Where" else 0].types}
+    return [dtype for dtype in (*DTYPES, gd.bfloat16) if gd.TensorType in map(type, taken) and _type(dtype) in taken]
+
+
+def _type(dtype: gd.DType) -> object:
+    return from_text(f"tensor({ {gd.float32: 'float', gd.float64: 'double'}.get(dtype, dtype.name) })")
+
+
+@pytest.mark.parametrize("opset", [21, 26])
+@pytest.mark.parametrize("name", _OPERATORS)
+def test_every_operator_has_the_kernels_that_are_said(name: str, opset: int) -> None:
+    without = set()
+    for dtype in allowed(name, opset):
+        model = one_node(name, dtype, opset)
+        if not has_kernel(model):
+            without.add(dtype)
+        assert bool(kernels.lacking(model)) == (dtype in without), (name, dtype)
+    bfloat16 = {gd.bfloat16} if gd.bfloat16 in allowed(name, opset) and name not in BFLOAT16 else set()
+    assert without == MISSING.get(name, frozenset()) | bfloat16
+
+
+def test_the_operators_named_are_tested() -> None:
+    assert {*MISSING, *BFLOAT16, *DEADLY} <= set(_OPERATORS)
+
+
+def test_a_model_without_all_kernels_is_recognised() -> None:
+    def expression(x: gd.Tensor) -> gd.Tensor:
+        return op.Where(x > 0, x, x) + 1
+
+    assert kernels.lacking(build(expression, [gd.int16])) == [("Where", gd.int16)]
+    assert kernels.lacking(build(expression, [gd.int32])) == []
+
+
+# Dividing integers
+
+_CHILD = """
+    import sys
+    sys.path.insert(0, {tests!r})
+    import numpy as np
+    from graphdsl import op
+    from support import run
+    least = np.iinfo(np.{dtype}).min
+    print(run(op.{name}, np.array([least], np.{dtype}), np.array([-1], np.{dtype}))[0])
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere this division does not trap")
+@pytest.mark.parametrize("dtype", [d for d in INTEGERS if d.kind == "int"], ids=str)
+@pytest.mark.parametrize("name", ["Div", "Mod"])
+def test_the_least_integer_by_minus_one_kills_the_process_where_it_is_said(name: str, dtype: gd.DType) -> None:
+    code = textwrap.dedent(_CHILD.format(tests=str(__file__).rpartition("/")[0], name=name, dtype=dtype))
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if dtype in DEADLY[name]:
+        assert child.returncode == -signal.SIGFPE, child
+    else:  # narrow integers are divided as int32
+        least = np.iinfo(dtype.numpy).min
+        assert (child.returncode, child.stdout.strip()) == (0, str(least if name == "Div" else 0)), child
+
+
+@pytest.mark.parametrize("dtype", INTEGERS, ids=str)
+@pytest.mark.parametrize("name", ["Div", "Mod"])
+def test_dividing_integers_by_zero_is_refused_at_run_time(name: str, dtype: gd.DType) -> None:
+    one, zero = np.array([5], dtype.numpy), np.array([0], dtype.numpy)
+    with pytest.raises(Error.Fail, match="Integer (division|modulo) by zero"):
+        run(getattr(op, name), one, zero)
+
+
+def test_divisible_leaves_these_out() -> None:
+    a, b = np.array([5, -128, -128, -127], np.int8), np.array([0, -1, 1, -1], np.int8)
+    assert kernels.divisible(a, b).tolist() == [False, False, True, True]
+    assert kernels.divisible(np.array([5, 0], np.uint8), np.array([0, 255], np.uint8)).tolist() == [False, True]
+
+
+# Where the runtime errs (docs/upstream.md)
+
+
+@pytest.mark.parametrize("dtype", [gd.int32, gd.int64], ids=str)
+def test_powers_of_integers_saturate_and_are_computed_in_float64(dtype: gd.DType) -> None:
+    base, exponent = np.array([100, 2**27 + 1], dtype.numpy), np.array([15, 2], dtype.numpy)
+    most, least = np.iinfo(dtype.numpy).max, np.iinfo(dtype.numpy).min
+    found = run(op.Pow, base, exponent)
+    assert kernels.exact_power(base, exponent).tolist() == [False, False]
+    assert found[0] in (most, least) and found[0] != (base**exponent)[0]
+    assert found[1] != (base**exponent)[1]
+
+
+def test_exact_power_is_where_no_digit_is_lost() -> None:
+    base, exponent = np.array([2, 2, -3, 2**53, 7, 1, 0]), np.array([53, 54, 3, 1, -1, 2000, 0])
+    assert kernels.exact_power(base, exponent).tolist() == [True, False, True, True, False, True, True]
+    assert kernels.exact_power(np.array([2, 2], np.int32), np.array([30, 31], np.int32)).tolist() == [True, False]
+
+
+def test_fmod_of_large_integers_is_computed_in_float64() -> None:
+    def fmod(x: gd.Tensor, y: gd.Tensor) -> gd.Tensor:
+        return op.Mod(x, y, fmod=1)
+
+    a, b = np.array([2**53 + 1, 2**53]), np.array([2, 3])
+    assert run(fmod, a, b).tolist() == [0, 2] and np.fmod(a, b).tolist() == [1, 2]
+    assert kernels.exact_fmod([a, b]).tolist() == [False, True]
+
+
+def test_the_sign_of_a_float16_nan_is_zero() -> None:
+    nan = np.array([np.nan])
+    assert [float(run(op.Sign, nan.astype(dtype.numpy))[0]) for dtype in FLOATS][0] == 0.0
+    assert np.isnan([run(op.Sign, nan.astype(dtype.numpy))[0] for dtype in FLOATS[1:]]).all()
+
+
+def test_where_loses_the_sign_of_zero() -> None:
+    for dtype in FLOATS:
+        zero = np.array([-0.0], dtype.numpy)
+        assert not np.signbit(run(op.Where, np.array([True]), zero, zero))[0]
