@@ -1,25 +1,15 @@
-"""Models to files: complete or not at all, and data beyond protobuf's limit beside the model.
+"""The bytes of a model and of its weights, made piece by piece from their arrays, which are never copied.
 
-Weights of a model that would exceed 2 GB go to one data file beside it (ONNX specification, ExternalData.md). They are
-written straight from their arrays, so saving takes no memory for them.
+Weights lie in the model, or in a data file beside it (ONNX specification, ExternalData.md).
 """
 
-import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .emission import Emitter, fill_tensor
-from .errors import SaveError
-from .ir import ModelData
-from .sites import at, caller
 from .types import as_dtype
 
 LARGEST_PROTO = 2**31 - 1
@@ -35,21 +25,85 @@ _PIECE = 1 << 24
 _SHAPE_DATA = 1 << 20
 """Vectors of integers below this many bytes stay in the model: shape inference reads them."""
 
-
-class Held(NamedTuple):
-    """An initializer without data: its proto, and the array that it stands for."""
-
-    tensor: TensorProto
-    name: str
-    array: np.ndarray
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+"""Field numbers in `ModelProto`, `GraphProto` and `TensorProto`."""
 
 
 class TooLarge(Exception):
-    """A proto exceeds protobuf's limit."""
+    """A model exceeds protobuf's limit."""
 
 
-def serialised(proto: onnx.ModelProto) -> bytes:
-    """The bytes of a model.
+class Held(NamedTuple):
+    """An initializer without data, and the array that it stands for."""
+
+    tensor: TensorProto
+    array: np.ndarray
+
+
+def is_text(array: np.ndarray) -> bool:
+    """Whether an array holds text, whose bytes ONNX keeps one by one."""
+    return array.dtype.kind in "OUST"
+
+
+def may_leave(array: np.ndarray, threshold: int) -> bool:
+    """Whether an initializer's data can lie outside the model: not text, nor what shape inference reads."""
+    if array.nbytes < threshold or is_text(array):
+        return False
+    return array.ndim > 1 or array.dtype.kind not in "iu" or array.nbytes >= _SHAPE_DATA
+
+
+def describe(tensor: TensorProto, array: np.ndarray) -> None:
+    """Give a tensor the shape and dtype of an array, and no data."""
+    tensor.dims.extend(array.shape)
+    tensor.data_type = as_dtype(array.dtype).code
+
+
+def refer(tensor: TensorProto, **entries: object) -> None:
+    """Make a tensor without data refer to data outside the model: `location`, `offset` and `length`."""
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in entries.items():
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def write_data(stream: BinaryIO, leaving: Iterable[Held], location: str) -> None:
+    """Write arrays one after the other to a data file, and make their tensors refer to it."""
+    end = 0
+    for tensor, array in leaving:
+        step = _GRANULARITY if array.nbytes >= _GRANULARITY else _PAGE
+        offset = -(-end // step) * step
+        stream.seek(offset)
+        for piece in pieces(array):
+            stream.write(piece)
+        end = offset + stored_bytes(array)
+        refer(tensor, location=location, offset=offset, length=end - offset)
+
+
+def stored_bytes(array: np.ndarray) -> int:
+    """How many bytes ONNX keeps for an array that is not text."""
+    bits = as_dtype(array.dtype).bits
+    return -(-array.size * bits // 8)
+
+
+def pieces(array: np.ndarray) -> Iterator[Any]:
+    """The bytes of an array as ONNX keeps them: little endian, in row-major order, small integers packed."""
+    stored, size = array.dtype.newbyteorder("<"), _PIECE // array.itemsize
+    packed = as_dtype(array.dtype).bits < 8
+    if packed:  # pieces must end at whole bytes, which nditer does not promise
+        array = np.ascontiguousarray(array)
+    found: Any
+    if array.flags.c_contiguous and array.dtype == stored:
+        whole = array.reshape(-1)
+        found = (whole[start : start + size] for start in range(0, whole.size, size))
+    else:
+        flags: Any = ["external_loop", "buffered", "zerosize_ok"]
+        found = np.nditer(array, flags, order="C", casting="equiv", op_dtypes=[stored], buffersize=size)
+    for piece in found:
+        piece = np.ascontiguousarray(piece)
+        yield numpy_helper.from_array(piece).raw_data if packed else piece.view(np.uint8).data
+
+
+def serialised(proto: Any) -> bytes:
+    """The bytes of a proto.
 
     Raises:
         TooLarge: there would be more than 2 GB of them.
@@ -60,192 +114,69 @@ def serialised(proto: onnx.ModelProto) -> bytes:
         raise TooLarge(str(error)) from error
 
 
-def may_leave(array: np.ndarray, threshold: int) -> bool:
-    """Whether an initializer's data can lie outside the model: not text, nor what shape inference reads."""
-    if array.nbytes < threshold or array.dtype.kind in "OUST":
-        return False
-    return array.ndim > 1 or array.dtype.kind not in "iu" or array.nbytes >= _SHAPE_DATA
+def model_pieces(proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> tuple[int, Iterator[Any]]:
+    """The number of bytes of a model whose initializers have these arrays as data, by name; and the bytes.
 
-
-def refer(tensor: TensorProto, array: np.ndarray, **entries: object) -> None:
-    """Make a tensor without data refer to data outside the model: `location`, `offset` and `length`."""
-    tensor.dims.extend(array.shape)
-    tensor.data_type = as_dtype(array.dtype).code
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in entries.items():
-        tensor.external_data.add(key=key, value=str(value))
-
-
-def save(
-    model: ModelData,
-    path: str | os.PathLike[str],
-    *,
-    locations: bool = False,
-    external_data: bool | None = None,
-    size_threshold: int = 1024,
-) -> None:
-    """Write a model to a file, which appears there when it is complete.
-
-    >>> import graphdsl as gd, tempfile
-    >>> x = gd.input("x", gd.float32["n"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     gd.save(gd.build({"y": x + 1}), f"{folder}/model.onnx")
-    ...     sorted(os.listdir(folder))
-    ['model.onnx']
-
-    Args:
-        model: The model.
-        path: The file. One that is there is replaced.
-        locations: Keep in each node's metadata where it was written.
-        external_data: Whether weights go to the file `<name>.data` beside it; by default only those of a model that
-            would be larger than 2 GB.
-        size_threshold: Weights of fewer bytes than this stay in the model (ONNX specification, ExternalData.md).
-
-    Raises:
-        SaveError: it cannot be written; what was at the path before is still there.
-        BuildError: the model has no valid names.
+    They are what protobuf would write, had it been given copies of the arrays: fields in the order of their numbers.
     """
-    target = _target(path)
-    held: list[Held] = []
+    if not arrays:
+        whole = serialised(proto)
+        return len(whole), iter([whole])
+    before, after = _split(proto, _GRAPH)
+    nodes, rest = _split(proto.graph, _INITIALIZER)
+    heads: list[tuple[bytes, np.ndarray | None]] = []
+    length = len(nodes) + len(rest)
+    for tensor in proto.graph.initializer:
+        array = arrays.get(tensor.name)
+        head = serialised(tensor)
+        size = len(head)
+        if array is not None:
+            head += _header(_RAW_DATA, stored_bytes(array))
+            size = len(head) + stored_bytes(array)
+        head = _header(_INITIALIZER, size) + head
+        heads.append((head, array))
+        length += len(head) + (stored_bytes(array) if array is not None else 0)
+    graph = _header(_GRAPH, length)
 
-    def hold(tensor: TensorProto, array: np.ndarray) -> bool:
-        held.append(Held(tensor, tensor.name, array))
-        return True
+    def found() -> Iterator[Any]:
+        yield before + graph + nodes
+        for head, array in heads:
+            yield head
+            if array is not None:
+                yield from pieces(array)
+        yield rest + after
 
-    proto = Emitter(locations=locations, store=hold).model(model)
-    leaving: list[Held] = []
-    if external_data is None:
-        size = len(serialised(proto)) + sum(h.array.nbytes + 64 + 10 * h.array.ndim for h in held)
-        external_data = size > LARGEST_PROTO
-    for item in held:
-        if external_data and may_leave(item.array, size_threshold):
-            leaving.append(item)
+    return len(before) + len(graph) + length + len(after), found()
+
+
+_Proto = TypeVar("_Proto", onnx.ModelProto, onnx.GraphProto)
+
+
+def _split(proto: _Proto, number: int) -> tuple[bytes, bytes]:
+    """The bytes of the fields before and behind the one of this number."""
+    before, after = type(proto)(), type(proto)()
+    for field, value in proto.ListFields():
+        if field.number == number:
+            continue
+        side: Any = before if field.number < number else after
+        if field.message_type is None and not isinstance(value, (str, bytes, int, float)):
+            getattr(side, field.name).extend(value)
+        elif field.message_type is None:
+            setattr(side, field.name, value)
         else:
-            fill_tensor(item.tensor, item.name, item.array)
-    if leaving and Path(path).is_symlink():
-        raise SaveError(
-            f"{str(path)!r} is a symbolic link, and readers look for the data file beside it; save to {str(target)!r}"
-            + at(caller())
-        )
-    problem = f"the model cannot be written to {str(path)!r}"
-    try:
-        _write(proto, leaving, target)
-    except OSError as error:
-        raise SaveError(f"{problem}: {_reason(error, target)}" + at(caller())) from error
-    except TooLarge as error:
-        raise SaveError(
-            f"{problem}: it is larger than 2 GB without the weights that can lie in a data file, which are its "
-            "initializers other than text and small integers" + at(caller())
-        ) from error
+            getattr(side, field.name).MergeFrom(value)
+    return serialised(before), serialised(after)
 
 
-def _target(path: str | os.PathLike[str]) -> Path:
-    """The file to write, behind symbolic links."""
-    try:
-        target = Path(path)
-    except TypeError:
-        raise SaveError(f"a path is a str or a Path, not {path!r}" + at(caller())) from None
-    return Path(os.path.realpath(target)) if target.is_symlink() else target
+def _header(number: int, length: int) -> bytes:
+    """How protobuf starts a field of so many bytes."""
+    wire_type = 2
+    return _varint(number << 3 | wire_type) + _varint(length)
 
 
-def _reason(error: OSError, target: Path) -> str:
-    if not target.parent.is_dir():
-        return f"the directory {str(target.parent)!r} does not exist; create it first"
-    return error.strerror or str(error)
-
-
-def _write(proto: onnx.ModelProto, leaving: list[Held], target: Path) -> None:
-    """Write the model, and the data that leaves it, under other names; then give them theirs."""
-    token = secrets.token_hex(4)
-    data = target.with_name(f"{target.name}.data")
-    # the data last: a new model without its data is refused by every reader, one with old data would be wrong
-    files = [(_beside(path, token), path) for path in ([target, data] if leaving else [target])]
-    for _, path in files:
-        if path.exists() and not path.is_file():
-            raise OSError(f"{str(path)!r} is not a regular file")
-    try:
-        if leaving:
-            with files[1][0].open("xb") as stream:
-                _write_data(stream, leaving, data.name)
-                _settle(stream)
-        with files[0][0].open("xb") as stream:
-            stream.write(serialised(proto))
-            _settle(stream)
-        for written, path in files:
-            if path.exists():
-                shutil.copymode(path, written)
-        _replace(files, token)
-    finally:
-        for written, _ in files:
-            written.unlink(missing_ok=True)
-
-
-def _beside(target: Path, token: str, kind: str = "new") -> Path:
-    return target.with_name(f"{target.name}.{token}.{kind}")
-
-
-def _settle(stream: BinaryIO) -> None:
-    """On disk before it is renamed, so that a power cut leaves the old file or the new one."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _replace(files: list[tuple[Path, Path]], token: str) -> None:
-    """Rename complete files to their targets: all, or none if one fails.
-
-    Several files cannot be renamed in one step. So the old ones move aside first: whenever it is interrupted, a model
-    either has its own data or none, which every reader notices.
-    """
-    if len(files) == 1:
-        files[0][0].replace(files[0][1])
-        return
-    aside: list[tuple[Path, Path]] = []
-    placed: list[tuple[Path, Path]] = []
-    try:
-        for _, target in reversed(files):
-            if target.exists():
-                aside.append((_beside(target, token, "old"), target))
-                target.rename(aside[-1][0])
-        for written, target in files:
-            written.replace(target)
-            placed.append((target, written))
-    except BaseException:
-        for now, before in reversed(aside + placed):
-            if now.exists():
-                now.replace(before)
-        raise
-    for old, _ in aside:
-        with suppress(OSError):  # Windows keeps a file that is mapped into memory
-            old.unlink()
-
-
-def _write_data(stream: BinaryIO, leaving: Iterable[Held], location: str) -> None:
-    """Write arrays one after the other, and make their tensors refer to them."""
-    end = 0
-    for tensor, _, array in leaving:
-        step = _GRANULARITY if array.nbytes >= _GRANULARITY else _PAGE
-        offset = -(-end // step) * step
-        stream.seek(offset)
-        end = offset
-        for piece in _pieces(array):
-            stream.write(piece)
-            end += len(piece)
-        refer(tensor, array, location=location, offset=offset, length=end - offset)
-
-
-def _pieces(array: np.ndarray) -> Iterator[Any]:
-    """The bytes of an array as ONNX keeps them: little endian, in row-major order, small integers packed."""
-    stored, size = array.dtype.newbyteorder("<"), _PIECE // array.itemsize
-    packed = as_dtype(array.dtype).bits < 8
-    if packed:  # pieces must end at whole bytes, which nditer does not promise
-        array = np.ascontiguousarray(array)
-    pieces: Any
-    if array.flags.c_contiguous and array.dtype == stored:
-        whole = array.reshape(-1)
-        pieces = (whole[start : start + size] for start in range(0, whole.size, size))
-    else:
-        flags: Any = ["external_loop", "buffered", "zerosize_ok"]
-        pieces = np.nditer(array, flags, order="C", casting="equiv", op_dtypes=[stored], buffersize=size)
-    for piece in pieces:
-        piece = np.ascontiguousarray(piece)
-        yield numpy_helper.from_array(piece).raw_data if packed else piece.view(np.uint8).data
+def _varint(value: int) -> bytes:
+    groups = []
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])

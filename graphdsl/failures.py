@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .emission import NUMBER, least_ir_version
+from .emission import NUMBER
 from .errors import RunError
 from .ir import ModelData, Node, Value
 from .refusals import given_inputs
@@ -144,11 +144,9 @@ def _too_new(message: str, model: ModelData, runtime: Runtime) -> str | None:
     if found := _IR_VERSION.search(message):
         newest = int(found[2])
         reads = f"{runtime} reads versions up to {newest}"
-        if least_ir_version(model.graph, model.opset_imports, model.functions) <= newest:
-            return f"it is of IR version {found[1]}, and {reads}; write dataclasses.replace(model, ir_version={newest})"
         if opset > runtime.newest_opset:
             return f"opset {opset} needs IR version {found[1]}, and {reads}; {_lower(runtime.newest_opset)}"
-        return f"it uses what only IR version {found[1]} has, and {reads}"
+        return f"it is of IR version {found[1]}, and {reads}; write dataclasses.replace(model, ir_version={newest})"
     if found := unknown_opset(message):
         if found[2] != "ai.onnx":
             return f"it imports {found[2]!r} {found[1]}, and {runtime} runs versions of it up to {found[3]}"

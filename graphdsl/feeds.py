@@ -124,6 +124,9 @@ def _fit(value: Any, kind: Type | None, name: str) -> Any:
 
 def _array(value: Any, kind: TensorType, name: str) -> np.ndarray:
     wanted = kind.dtype
+    if type(value) is np.ndarray and value.dtype == wanted.numpy and wanted is not string:
+        _check_shape(value.shape, kind, name)
+        return value
     array = _adopted(value, kind, name) if isinstance(value, _PYTHON) else _own(value, kind, name)
     if wanted is string:
         array = _text(array, kind, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from . import external, runtime
+from . import runtime, saving
 from .emission import Emitter
 from .errors import FeedError, GraphError, nearest
 from .feeds import by_name, check_names, report
@@ -163,7 +163,7 @@ class Model(ModelData):
         size_threshold: int = 1024,
     ) -> None:
         """Write the model to a file, which appears there when it is complete; see `gd.save`."""
-        external.save(self, path, locations=locations, external_data=external_data, size_threshold=size_threshold)
+        saving.save(self, path, locations=locations, external_data=external_data, size_threshold=size_threshold)
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor of the model by its name.

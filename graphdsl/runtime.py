@@ -18,13 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .emission import Emitter
 from .errors import MissingRuntime, RunError, SignatureError, nearest
-from .external import Held, TooLarge, may_leave, refer, serialised
+from .external import Held, TooLarge, describe, may_leave, refer, serialised
 from .failures import Failure, Runtime, at_load, at_run, plain, read, unknown_opset
 from .feeds import checked
 from .ir import Graph, Input, ModelData, Node, Output, Value
 from .schemas import NEWEST_OPSET
 from .sites import at, caller
-from .types import DType, SequenceType, TensorType, as_dtype, from_text
+from .types import DTYPES, SequenceType, TensorType, as_dtype, from_text
 from .walk import dependencies, reachable
 
 CPU = ("CPUExecutionProvider",)
@@ -49,7 +49,7 @@ class _Session:
         self.inputs = {info.name for info in (*native.get_inputs(), *native.get_overridable_initializers())}
         self.outputs = [info.name for info in native.get_outputs()]
         kinds = [from_text(info.type) for info in native.get_outputs()]
-        self.foreign = any(isinstance(kind, TensorType) and _is_foreign(kind.dtype) for kind in kinds)
+        self.foreign = any(isinstance(kind, TensorType) and kind.dtype.numpy in _FOREIGN for kind in kinds)
         """Whether an output has a dtype that NumPy lacks."""
         self._weights = weights  # the runtime may read them instead of copies
 
@@ -77,7 +77,7 @@ class _Session:
         return [_received(value) for value in binding.get_outputs()]
 
 
-class _Kept:
+class _Place:
     """The place of one session: made by the first thread that asks, while others wait."""
 
     def __init__(self) -> None:
@@ -87,8 +87,8 @@ class _Kept:
         """The inputs that the session's outputs need."""
 
 
-_kept: "weakref.WeakKeyDictionary[ModelData, dict[Any, _Kept]]" = weakref.WeakKeyDictionary()
-_kept_lock = threading.Lock()
+_places: "weakref.WeakKeyDictionary[ModelData, dict[Any, _Place]]" = weakref.WeakKeyDictionary()
+_places_lock = threading.Lock()
 
 
 def run(
@@ -114,8 +114,8 @@ def run(
         repr(providers),
         tuple(sorted((name, repr(value)) for name, value in options.items())),
     )
-    with _kept_lock:
-        place = _kept.setdefault(model, {}).setdefault(key, _Kept())
+    with _places_lock:
+        place = _places.setdefault(model, {}).setdefault(key, _Place())
     with place.lock:
         if place.needed is None:
             place.needed = model.graph.inputs if wanted is None else _part(model, wanted).graph.inputs
@@ -203,8 +203,9 @@ def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Se
     def hold(tensor: TensorProto, array: np.ndarray) -> bool:
         if not may_leave(array, _HANDED_OVER) or as_dtype(array.dtype).bits < 8:
             return False
-        held.append(Held(tensor, tensor.name, array))
-        refer(tensor, array, location="graphdsl-memory")
+        held.append(Held(tensor, array))
+        describe(tensor, array)
+        refer(tensor, location="graphdsl-memory")
         return True
 
     proto = Emitter(numbered=True, store=hold).model(model)
@@ -216,7 +217,7 @@ def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Se
         _set_option(chosen, name, value)
     weights = [_shared(item.array) for item in held]
     if weights:
-        chosen.add_external_initializers([item.name for item in held], weights)
+        chosen.add_external_initializers([item.tensor.name for item in held], weights)
     native = runtime.InferenceSession(serialised(proto), chosen, providers=list(providers), enable_fallback=0)
     return _Session(native, weights)
 
@@ -241,16 +242,15 @@ def _set_option(options: Any, name: str, value: Any) -> None:
 # Values
 
 
-def _is_foreign(dtype: DType) -> bool:
-    """Whether NumPy, and so the runtime's Python API, lacks the dtype."""
-    return bool(dtype.numpy.type.__module__ != "numpy")
+_FOREIGN = frozenset(dtype.numpy for dtype in DTYPES if dtype.numpy.type.__module__ != "numpy")
+"""The dtypes that NumPy, and so the runtime's Python API, lacks."""
 
 
 def _shared(array: np.ndarray) -> Any:
     """An array as the runtime's value, of the same memory."""
     values, dtype = _runtime().OrtValue, as_dtype(array.dtype)
     array = np.ascontiguousarray(array).reshape(array.shape)
-    if not _is_foreign(dtype):
+    if array.dtype not in _FOREIGN:
         return values.ortvalue_from_numpy(array)
     if dtype.bits >= 8:
         raw = array.view(np.uint16 if dtype.bits == 16 else np.uint8)
@@ -264,10 +264,10 @@ def _shared(array: np.ndarray) -> Any:
 def _handed(value: Any) -> Any:
     """A checked feed as the runtime takes it."""
     if isinstance(value, np.ndarray):
-        return _shared(value) if _is_foreign(as_dtype(value.dtype)) else value
+        return _shared(value) if value.dtype in _FOREIGN else value
     if isinstance(value, list):
         for item in value:
-            if isinstance(item, np.ndarray) and _is_foreign(as_dtype(item.dtype)):
+            if isinstance(item, np.ndarray) and item.dtype in _FOREIGN:
                 raise RunError(
                     f"ONNX Runtime's Python API takes no lists of {as_dtype(item.dtype)!r} arrays" + at(caller())
                 )
@@ -277,7 +277,7 @@ def _handed(value: Any) -> Any:
 def _received(value: Any) -> Any:
     """A value of the runtime as an array."""
     kind = from_text(value.data_type())
-    if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or not _is_foreign(kind.dtype):
+    if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or kind.dtype.numpy not in _FOREIGN:
         return value.numpy()
     size = value.tensor_size_in_bytes()
     raw = ctypes.string_at(value.data_ptr(), size) if size else b""
