@@ -17,7 +17,7 @@ from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_outputs, seal
 from .types import as_dtype, as_type, is_type
-from .walk import dependencies, functions, operators, reachable
+from .walk import Survey, dependencies, functions, reachable, survey
 
 PRODUCER = "graphdsl"
 
@@ -115,9 +115,12 @@ def assemble(
             )
     graph = Graph(name, tuple(listed), tuple(nodes), outputs)
     seal(nodes)
-    called = functions(graph)
-    imports = choose_opsets([graph, *(f.graph for f in called)], opset, what, site)
-    return Model(graph, imports, least_ir_version(graph, imports, called), called, producer=PRODUCER)
+    used = survey(graph)
+    called = functions(used.operators)
+    if called:
+        used = survey(graph, *(function.graph for function in called))
+    imports = choose_opsets(used, opset, what, site)
+    return Model(graph, imports, least_ir_version(graph, used, imports, called), called, producer=PRODUCER)
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:
@@ -162,7 +165,7 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
             raise BuildError(f"{what}: the output name {wanted!r} is the name of an input" + at(output.site or site))
 
 
-def choose_opsets(parts: Sequence[Graph], wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
+def choose_opsets(used: Survey, wanted: int | None, what: str, site: Site | None) -> dict[str, int]:
     """The opset version of each domain that the nodes use: wanted, in force, or the highest that fits them all.
 
     Raises:
@@ -172,7 +175,7 @@ def choose_opsets(parts: Sequence[Graph], wanted: int | None, what: str, site: S
         schemas.known_opset(wanted)
     bounds: dict[str, tuple[Node, Node]] = {}
     asked: dict[str, int] = {}
-    for schema, node in operators(*parts).items():
+    for schema, node in used.operators.items():
         low, high = bounds.get(schema.domain, (node, node))
         bounds[schema.domain] = (
             node if schema.since > low.schema.since else low,

@@ -16,7 +16,7 @@ from .errors import BuildError
 from .ir import SEALED, Function, Graph, ModelData, Node, Value
 from .sites import locate
 from .types import TensorType, to_proto
-from .walk import constants, functions, graphs, operators
+from .walk import Survey, constants, functions, survey
 
 NUMBER = "gd#"
 """What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
@@ -210,7 +210,7 @@ class Emitter:
         proto.attribute.extend(function.attributes)
         for name, value in function.defaults.items():
             proto.attribute_proto.append(to_attribute(name, value, function.kinds.get(name)))
-        used = {schema.domain for schema in operators(graph)} | {""}
+        used = {schema.domain for schema in survey(graph).operators} | {""}
         imports = function.opset_imports or {d: v for d, v in model_imports.items() if d in used}
         proto.opset_import.extend([helper.make_opsetid(domain, version) for domain, version in imports.items()])
         if function.doc:
@@ -265,9 +265,9 @@ def function_bytes(function: Function, opset: int) -> bytes:
     """What a function says, types and overload apart: functions with equal bytes are one."""
     emitter = Emitter()
     proto = onnx.FunctionProto()
-    emitter._overloads = dict.fromkeys(functions(function.graph), "") | {function: ""}
+    emitter._overloads = dict.fromkeys(functions(survey(function.graph).operators), "") | {function: ""}
     emitter._function(function, {"": opset}, proto)
-    called = [str(id(inner)).encode() for inner in functions(function.graph)]
+    called = [str(id(inner)).encode() for inner in functions(survey(function.graph).operators)]
     return b"\0".join([proto.SerializeToString(deterministic=True), *called])
 
 
@@ -322,7 +322,9 @@ _BY_DTYPE = {
 } | dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9)
 
 
-def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()) -> int:
+def least_ir_version(
+    graph: Graph, used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()
+) -> int:
     """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
     least = 4  # initializers need not be inputs
     for domain, version in opset_imports.items():
@@ -331,18 +333,9 @@ def least_ir_version(graph: Graph, opset_imports: Mapping[str, int], called: tup
     if called:
         overloaded = len({(f.domain, f.name) for f in called}) < len(called)
         least = max(least, 10 if overloaded else 8)
-    for part in (graph, *(f.graph for f in called)):
-        for inner in graphs(part):
-            least = max(least, _least_of(inner))
+    if graph.metadata or any(info.metadata or info.overload for info in used.infos):
+        least = max(least, 10)
+    for kind in used.types:
+        if isinstance(kind, TensorType):
+            least = max(least, _BY_DTYPE.get(kind.dtype.name, 3))
     return least
-
-
-def _least_of(graph: Graph) -> int:
-    kinds = {value.type for value in graph.inputs}
-    least = 10 if graph.metadata else 3
-    for node in graph.nodes:
-        if node.info is not None and (node.info.metadata or node.info.overload):
-            least = max(least, 10)
-        for value in node.outputs:
-            kinds.add(value.type)
-    return max([least, *(_BY_DTYPE.get(kind.dtype.name, 3) for kind in kinds if isinstance(kind, TensorType))])

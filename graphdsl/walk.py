@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
+from typing import NamedTuple
 
-from .ir import Constant, Function, Graph, Input, Node, Value
+from .ir import Constant, Function, Graph, Input, Node, NodeInfo, Value
 from .schemas import Schema
+from .types import Type
 
 _by_order = attrgetter("order")
 
@@ -58,26 +60,43 @@ def captured(nodes: Iterable[Node], inputs: Iterable[Value], outputs: Iterable[V
     return tuple(free)
 
 
-def operators(*parts: Graph) -> dict[Schema, Node]:
-    """The operators of graphs and all bodies inside them, each with the first node that calls it."""
-    first: dict[Schema, Node] = {}
+class Survey(NamedTuple):
+    """What the nodes of graphs and of all bodies inside them use, gathered in one pass."""
+
+    operators: dict[Schema, Node]
+    """Each operator, with the first node that calls it."""
+    types: set[Type | None]
+    """The types of all inputs and outputs of nodes that are made there."""
+    infos: set[NodeInfo]
+    """What nodes carry besides their meaning."""
+
+
+def survey(*parts: Graph) -> Survey:
+    """What graphs use; the functions that they call are parts of their own."""
+    found = Survey({}, set(), set())
+    operators, types, infos = found
     for part in parts:
-        for inner in graphs(part):
-            for node in inner.nodes:
-                if node.schema not in first:
-                    first[node.schema] = node
-    return first
+        for graph in graphs(part):
+            types.update([value.type for value in graph.inputs])
+            for node in graph.nodes:
+                if node.schema not in operators:
+                    operators[node.schema] = node
+                for value in node.outputs:
+                    types.add(value.type)
+                if node.info is not None:
+                    infos.add(node.info)
+    return found
 
 
-def functions(graph: Graph) -> tuple[Function, ...]:
-    """The local functions that a graph calls, also from bodies and from other functions, in order of first use."""
+def functions(operators: Iterable[Schema]) -> tuple[Function, ...]:
+    """The local functions among operators, and those that they call in turn, in order of first use."""
     found: dict[Function, None] = {}
-    stack = [graph]
+    stack = [operators]
     while stack:
-        called = [schema.function for schema in operators(stack.pop()) if schema.function is not None]
-        new = [function for function in called if function not in found]
+        called = [schema.function for schema in stack.pop() if schema.function is not None]
+        new = [function for function in dict.fromkeys(called) if function not in found]
         found.update(dict.fromkeys(new))
-        stack.extend(function.graph for function in reversed(new))
+        stack.extend(survey(function.graph).operators for function in reversed(new))
     return tuple(found)
 
 

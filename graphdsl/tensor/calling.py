@@ -90,6 +90,15 @@ class Trace:
         found = infer(schema, taken, tuple(types), known, count, site)
         return make_node(schema, taken, attributes, found, self, site, info).outputs
 
+    def binary(self, schema: Schema, left: Any, right: Any, site: Site | None) -> Value:
+        """`call` for the operator of two inputs, one output and no attributes: most of the nodes of an expression."""
+        if isinstance(left, Handle) and isinstance(right, Handle):
+            one, other = left._v, right._v
+            if (one.owner is self or one.owner is None) and (other.owner is self or other.owner is None):
+                found = infer(schema, (one, other), (one.type, other.type), NO_ATTRIBUTES, 1, site)
+                return make_node(schema, (one, other), NO_ATTRIBUTES, found, self, site).outputs[0]
+        return self.call(schema, (left, right), NO_ATTRIBUTES, 1, site)[0]
+
     def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
         """An attribute's value as the node keeps it.
 
@@ -172,7 +181,7 @@ def emit(name: str, *inputs: Any, outputs: int | None = None, **keywords: Any) -
 def emit_binary(name: str, left: Any, right: Any) -> Value:
     """`emit` for an operator of two inputs and one output, which needs no further check of its arity."""
     # called by Tensor._binary, which a method of Tensor calls: three frames of the library
-    return _current.get().call(in_force(name), (left, right), NO_ATTRIBUTES, 1, caller(4))[0]
+    return _current.get().binary(in_force(name), left, right, caller(4))
 
 
 def call(
