@@ -8,11 +8,13 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from . import schemas
 from .attributes import from_attribute, kind_word
 from .control import with_bodies
 from .errors import OpsetError, UnknownOperator
-from .schemas import Parameter, Schema
+from .schemas import AttributeSpec, Parameter, Schema
 from .sites import at, caller
 from .tensor.calling import call
 from .tracing import wrap
@@ -73,14 +75,16 @@ def _signature(schema: Schema) -> inspect.Signature:
     taken = {p.name for p in parameters} | {"outputs"}
     for spec in sorted(schema.attributes.values(), key=lambda spec: (not spec.required, spec.name)):
         if spec.name not in taken and spec.name.isidentifier():
-            default = kinds.empty if spec.required else _default(spec.default)
+            default = kinds.empty if spec.required else default_value(spec)
             parameters.append(kinds(spec.name, kinds.KEYWORD_ONLY, default=default))
     parameters.append(kinds("outputs", kinds.KEYWORD_ONLY, default=None))
     return inspect.Signature(parameters)
 
 
-def _default(proto: Any) -> Any:
-    return None if proto is None else from_attribute(proto)
+def default_value(spec: AttributeSpec) -> Any:
+    """What an attribute is when it is left out, with floats as short as float32 allows; None where nothing says."""
+    value = None if spec.default is None else from_attribute(spec.default)
+    return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
 _SOURCES = {
@@ -102,7 +106,7 @@ def _documentation(schema: Schema) -> str:
     if schema.attributes:
         lines += ["", "Attributes:"]
         for spec in sorted(schema.attributes.values()):
-            default = _default(spec.default)
+            default = default_value(spec)
             need = "required" if spec.required else "optional" if default is None else f"default {default!r}"
             lines.append(f"    {spec.name} ({kind_word(spec.kind)}, {need}): {_flat(spec.doc)}")
     variables = {f.type_str: f.types for f in (*schema.inputs, *schema.outputs) if f.type_str not in f.types}

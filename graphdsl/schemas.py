@@ -178,6 +178,11 @@ def _history() -> dict[tuple[str, str], list[int]]:
     return versions
 
 
+def since(domain: str, name: str) -> list[int]:
+    """The versions at which an operator was defined, changed or withdrawn, in order."""
+    return list(_history().get((domain, name), ()))
+
+
 def operators(domain: str, version: int | None = None) -> list[str]:
     """The names of a domain's operators, of those that exist at a version when one is given."""
     own = {name for d, name in _declared if d == domain}
