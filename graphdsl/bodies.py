@@ -1,4 +1,4 @@
-"""The types of what If, Loop, Scan and SequenceMap return, from the graphs in their attributes.
+"""The types of what operators with bodies return, from the graphs in their attributes.
 
 ONNX specification, Operators.md: the sections of these four operators.
 """
@@ -14,6 +14,8 @@ from .types import (
     Shape,
     TensorType,
     Type,
+    float32,
+    float64,
     int64,
     optional,
     sequence,
@@ -42,6 +44,29 @@ def join(left: Type | None, right: Type | None) -> Type | None:
         inner = join(left.element, right.element)
         return None if inner is None else optional(inner)
     raise ValueError(f"{left!r} and {right!r}")
+
+
+def _joinable(left: Type | None, right: Type | None) -> bool:
+    try:
+        join(left, right)
+    except ValueError:
+        return False
+    return True
+
+
+def carry(before: Type | None, after: Type | None) -> tuple[Type | None, Type | None]:
+    """The types of a state that is of one type before a round and of the other after it: in the body, and in the end.
+
+    A state that begins as an optional may go on as what the optional holds.
+
+    Raises:
+        ValueError: no type holds both.
+    """
+    if isinstance(before, OptionalType) and after is not None and not isinstance(after, OptionalType):
+        inner = join(before.element, after)
+        return (None if inner is None else optional(inner)), inner
+    joined = join(before, after)
+    return joined, joined
 
 
 def _join_shapes(left: Shape | None, right: Shape | None) -> Shape | None:
@@ -81,7 +106,7 @@ def output_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) 
     Raises:
         ValueError: the bodies do not fit the inputs or each other.
     """
-    rule = _RULES.get(schema.name) if not schema.domain else None
+    rule = _RULES.get((schema.domain, schema.name))
     return rule(schema, inputs, attributes) if rule is not None else None
 
 
@@ -141,7 +166,7 @@ def _states(body: Graph, states: Inputs, offset: int, after: list[Type | None]) 
     for index, (state, kind) in enumerate(zip(states, after, strict=True)):
         before = state.type if state is not None else None
         try:
-            result.append(join(before, kind))
+            result.append(carry(before, kind)[1])
         except ValueError:
             name = body.inputs[offset + index].name or f"state {index}"
             raise ValueError(
@@ -199,9 +224,31 @@ def _sequence_map(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any])
     return tuple([None if kind is None else sequence(kind) for kind in _types(body)])
 
 
-_RULES: dict[str, Callable[[Schema, Inputs, Mapping[str, Any]], Types]] = {
-    "If": _if,
-    "Loop": _loop,
-    "Scan": _scan,
-    "SequenceMap": _sequence_map,
+def scores_type(inputs: Inputs, attributes: Mapping[str, Any]) -> Type | None:
+    """The type of the attention scores of FlexAttention, which its bodies take and return."""
+    query, key = (value.type if value is not None else None for value in inputs[:2])
+    if not isinstance(query, TensorType):
+        return None
+    dtype = attributes.get("softmax_precision") or (float64 if query.dtype is float64 else float32)
+    if query.shape is None or len(query.shape) != 4:
+        return tensor_type(dtype)
+    longest = key.shape[2] if isinstance(key, TensorType) and key.shape and len(key.shape) == 4 else None
+    return tensor_type(dtype, [*query.shape[:3], longest])
+
+
+def _flex_attention(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> None:
+    """ONNX infers the output; what its inference does not see are the bodies."""
+    scores = scores_type(inputs, attributes)
+    for name in ("score_mod", "prob_mod"):
+        found = _types(attributes[name]) if name in attributes else [scores]
+        if len(found) != 1 or not _joinable(scores, found[0]):
+            raise ValueError(f"{name} returns one tensor of the type that it takes, {scores!r}; it returns {found!r}")
+
+
+_RULES: dict[tuple[str, str], Callable[[Schema, Inputs, Mapping[str, Any]], Types | None]] = {
+    ("", "If"): _if,
+    ("", "Loop"): _loop,
+    ("", "Scan"): _scan,
+    ("", "SequenceMap"): _sequence_map,
+    ("ai.onnx.preview", "FlexAttention"): _flex_attention,
 }

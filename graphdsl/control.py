@@ -1,4 +1,4 @@
-"""If, Loop, Scan and SequenceMap with Python callables in the place of ONNX's graphs.
+"""If, Loop, Scan, SequenceMap and FlexAttention with Python callables in the place of ONNX's graphs.
 
 A body receives and returns tensors in ONNX's order, and uses the tensors around it as it likes.
 """
@@ -6,8 +6,10 @@ A body receives and returns tensors in ONNX's order, and uses the tensors around
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from onnx import AttributeProto
+
 from .attributes import normalise
-from .bodies import join, scan_parts, without_axis
+from .bodies import carry, scan_parts, scores_type, without_axis
 from .errors import BuildError, SignatureError
 from .ir import Graph, Value
 from .schemas import Schema
@@ -30,7 +32,7 @@ def with_bodies(schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, An
         BuildError: a body is no callable, or returns no tensors.
         SignatureError: a required body is missing.
     """
-    prepare = _PREPARE.get(schema.name) if not schema.domain else None
+    prepare = _PREPARE.get((schema.domain, schema.name))
     return prepare(schema, list(inputs), dict(keywords)) if prepare else (list(inputs), dict(keywords))
 
 
@@ -83,7 +85,7 @@ def _settled(trace: Callable[[list[Type | None]], Graph], states: list[Tensor], 
         if len(found) != len(types):
             return body  # too few outputs: the type rule says so
         try:
-            wider = [join(before, now) for before, now in zip(types, found, strict=True)]
+            wider = [carry(before, now)[0] for before, now in zip(types, found, strict=True)]
         except ValueError:
             return body  # another dtype: the type rule says so
         if wider == types:
@@ -141,9 +143,23 @@ def _sequence_map(schema: Schema, inputs: list[Any], keywords: dict[str, Any]) -
     return list(given), keywords
 
 
-_PREPARE: dict[str, Callable[[Schema, list[Any], dict[str, Any]], Call]] = {
-    "If": _if,
-    "Loop": _loop,
-    "Scan": _scan,
-    "SequenceMap": _sequence_map,
+def _flex_attention(schema: Schema, inputs: list[Any], keywords: dict[str, Any]) -> Call:
+    inputs = _positional(schema, inputs, keywords)
+    given = [as_tensor(item, schema.label) for item in inputs]
+    known = {}
+    if keywords.get("softmax_precision") is not None:
+        known["softmax_precision"] = normalise(AttributeProto.INT, keywords["softmax_precision"])
+    scores = scores_type(tuple(tensor._v for tensor in given), known)
+    for name in ("score_mod", "prob_mod"):
+        if keywords.get(name) is not None:
+            keywords[name] = trace_body(keywords[name], schema.label, name, [scores])
+    return list(given), keywords
+
+
+_PREPARE: dict[tuple[str, str], Callable[[Schema, list[Any], dict[str, Any]], Call]] = {
+    ("", "If"): _if,
+    ("", "Loop"): _loop,
+    ("", "Scan"): _scan,
+    ("", "SequenceMap"): _sequence_map,
+    ("ai.onnx.preview", "FlexAttention"): _flex_attention,
 }

@@ -17,7 +17,8 @@ from . import bodies, contributed, uninferred
 from .attributes import to_attribute
 from .demands import unmet
 from .errors import InferenceError
-from .ir import Value, constant_array
+from .ir import Graph, Value, constant_array
+from .ranks import with_ranks
 from .refusals import check_dtypes, explain
 from .schemas import Schema
 from .sharpening import sharpen
@@ -124,7 +125,7 @@ def _infer(
         types = bodies.output_types(schema, inputs, attributes) or _asked(schema, inputs, attributes, count)
         if problem := unmet(schema, inputs, attributes):
             raise ValueError(problem)
-        return sharpen(schema, inputs, attributes, types)
+        return with_ranks(schema, inputs, attributes, sharpen(schema, inputs, attributes, types))
     except _REFUSALS as error:
         raise InferenceError(explain(schema, inputs, attributes, str(error)) + at(site)) from None
 
@@ -176,6 +177,8 @@ def _native(
             data[name] = numpy_helper.from_array(np.ascontiguousarray(constants[i]).reshape(constants[i].shape), name)
     node.output.extend([f"o{i}" for i in range(count)])
     for name, value in attributes.items():
+        if isinstance(value, Graph):
+            continue  # what it says of types, bodies.py sees to
         spec = schema.attributes.get(name)
         node.attribute.append(to_attribute(name, value, spec.kind if spec else None))
     imports = [onnx.helper.make_opsetid(schema.domain, native.since_version)]
