@@ -120,7 +120,7 @@ def assemble(
     if called:
         used = survey(graph, *(function.graph for function in called))
     imports = choose_opsets(used, opset, what, site)
-    return Model(graph, imports, least_ir_version(graph, used, imports, called), called, producer=PRODUCER)
+    return Model(graph, imports, least_ir_version(used, imports, called), called, producer=PRODUCER)
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:

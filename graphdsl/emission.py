@@ -13,10 +13,10 @@ from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
 from .errors import BuildError
-from .ir import SEALED, Function, Graph, ModelData, Node, Value
+from .ir import SEALED, Constant, Function, Graph, Input, ModelData, Node, Value
 from .sites import locate
 from .types import TensorType, to_proto
-from .walk import Survey, constants, functions, survey
+from .walk import Survey, constants, functions, operators
 
 NUMBER = "gd#"
 """What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
@@ -36,8 +36,19 @@ class Names(dict[Value | None, str]):
         return self._constant(value)
 
 
+class _Scope(set[str]):
+    """The names taken in a body, and in what encloses it."""
+
+    def __init__(self, outer: set[str]) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._outer
+
+
 class Emitter:
-    """Emits one model: names are unique over the graph and all its bodies."""
+    """Emits one model: a name is unique in its graph and all that encloses it."""
 
     def __init__(self, *, locations: bool = False, numbered: bool = False, store: Store | None = None) -> None:
         self.names = Names(self._name_constant)
@@ -46,32 +57,18 @@ class Emitter:
         """The nodes by the numbers that name them, where a runtime's messages must lead back to them."""
         self._locations = locations
         self._store = store
-        self._taken: set[str] = set()
+        self._outermost: set[str] = set()
+        self._taken = self._outermost
         self._counters: dict[str, int] = {}
         self._top: Any = None
         self._overloads: dict[Function, str] = {}
 
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
-        proto = helper.make_model(
-            onnx.GraphProto(name=model.graph.name),
-            ir_version=model.ir_version,
-            opset_imports=[helper.make_opsetid(d, v) for d, v in model.opset_imports.items()],
-        )
+        proto = _shell(model)
         self._top = proto.graph
         self._overloads = _number_overloads(model.functions)
         self._graph(model.graph, proto.graph)
-        for field, text in (
-            ("producer_name", model.producer),
-            ("producer_version", model.producer_version),
-            ("domain", model.domain),
-            ("doc_string", model.doc),
-        ):
-            if text:
-                setattr(proto, field, text)
-        if model.model_version:
-            proto.model_version = model.model_version
-        _metadata(proto.metadata_props, model.metadata.items())
         for function in model.functions:
             inner = Emitter(locations=self._locations)
             inner.numbered = self.numbered
@@ -81,28 +78,47 @@ class Emitter:
 
     def _graph(self, graph: Graph, proto: Any, *, is_body: bool = False) -> None:
         names = self.names
+        if graph.extras:
+            proto.MergeFromString(graph.extras)
+        proto.name = graph.name
         for value in graph.inputs:
-            names[value] = self._free(value.name or "input")
-            info = proto.input.add()
-            info.name = names[value]
-            if value.type is not None:
-                info.type.CopyFrom(to_proto(value.type))
-            if value.default is not None:
-                self._initializer(self._top.initializer.add(), names[value], value.default)
+            name = names[value] = self._free(value.name or "input")
+            self._declare(graph, value, name, proto.input.add())
+            if value.default is not None and value not in graph.initializers:
+                self._initializer(self._top.initializer.add(), name, value.default)
         chosen, copies = self._name_outputs(graph, is_body)
-        for constant in graph.constants:
-            names[constant]
+        for value in graph.initializers:
+            self._listed(value, proto)
         self._nodes(graph.nodes, proto)
         for copied, name in copies:
             proto.node.add(op_type="Identity", input=[names[copied]], output=[name])
-        for name, output in zip(chosen, graph.outputs, strict=True):
-            info = proto.output.add()
-            info.name = name
-            if output.value.type is not None:
-                info.type.CopyFrom(to_proto(output.value.type))
-        if graph.doc:
-            proto.doc_string = graph.doc
-        _metadata(proto.metadata_props, graph.metadata)
+        for name, (_, value) in zip(chosen, graph.outputs, strict=True):
+            self._declare(graph, value, name, proto.output.add())
+        if graph.declared:
+            ends = {*graph.inputs, *(value for _, value in graph.outputs)}
+            for value in graph.declared:
+                if value in names and value not in ends:
+                    self._declare(graph, value, names[value], proto.value_info.add())
+
+    def _declare(self, graph: Graph, value: Value, name: str, info: Any) -> None:
+        """What a graph says of a value: as a file has it, else its type."""
+        raw = graph.declared.get(value)
+        if raw is not None:
+            info.MergeFromString(raw)
+        elif value.type is not None:
+            info.type.CopyFrom(to_proto(value.type))
+        info.name = name
+
+    def _listed(self, value: Value, proto: Any) -> None:
+        """An initializer that a graph lists itself, used or not."""
+        known = self.names.get(value)
+        if isinstance(value, Input):
+            assert value.default is not None and known is not None
+            self._initializer(proto.initializer.add(), known, value.default)
+        elif known is None:
+            assert isinstance(value, Constant)
+            name = self.names[value] = self._free(value.name) if value.name else self._count("const")
+            self._constant(value, name, proto)
 
     def _nodes(self, nodes: Iterable[Node], proto: Any) -> None:
         names, taken = self.names, self._taken
@@ -111,8 +127,13 @@ class Emitter:
         for node in nodes:
             operator = node.schema.name
             made = add()
-            made.op_type = operator
-            made.input.extend(map(name_of, node.inputs))
+            info = node.info
+            kept = info is not None and info.kept is not None and info.kept.attributes is node.attributes
+            if kept:
+                self._restore(node, made)
+            else:
+                made.op_type = operator
+                made.input.extend(map(name_of, node.inputs))
             for value in node.outputs:
                 name = names.get(value)
                 if name is None:
@@ -125,12 +146,13 @@ class Emitter:
                     taken.add(name)
                     names[value] = name
                 made.output.append(name)
-            if node.schema.domain:
-                made.domain = node.schema.domain
-            if node.attributes:
-                self._attributes(node, made)
-            if described or node.info is not None:
-                self._describe(node, made)
+            if not kept:
+                if node.schema.domain:
+                    made.domain = node.schema.domain
+                if node.attributes:
+                    self._attributes(node, made)
+            if described or info is not None:
+                self._describe(node, made, kept)
             if node.schema.function is not None and (overload := self._overloads[node.schema.function]):
                 made.overload = overload
 
@@ -159,7 +181,8 @@ class Emitter:
             chosen.append(wanted)
             if not elsewhere and (own is None or own == wanted):
                 if value.node is None:  # a constant: it becomes an initializer of this name
-                    self._top_constant(value, wanted)
+                    assert isinstance(value, Constant)
+                    self._constant(value, wanted, self._top)
                 else:
                     self.names[value] = wanted
             else:
@@ -172,14 +195,36 @@ class Emitter:
             spec = specs.get(name)
             made.attribute.append(to_attribute(name, value, spec.kind if spec else None, self._body))
 
+    def _restore(self, node: Node, made: Any) -> None:
+        """A loaded node from the bytes that it was read from: only names and bodies can have changed."""
+        assert node.info is not None and node.info.kept is not None
+        made.MergeFromString(node.info.kept.raw)
+        inputs = list(map(self.names.__getitem__, node.inputs))
+        if made.input != inputs:
+            made.input[:] = inputs
+        del made.output[:]
+        if node.bodies:
+            for attribute in made.attribute:
+                held = node.attributes[attribute.name]
+                if isinstance(held, Graph):
+                    attribute.g.CopyFrom(self._body(held))
+                elif attribute.type == onnx.AttributeProto.GRAPHS:
+                    attribute.graphs.extend(map(self._body, held))
+
     def _body(self, graph: Graph) -> onnx.GraphProto:
+        """A branch or loop body; its names are free again outside it."""
         proto = onnx.GraphProto(name=graph.name)
-        self._graph(graph, proto, is_body=True)
+        outer = self._taken
+        self._taken = _Scope(outer)
+        try:
+            self._graph(graph, proto, is_body=True)
+        finally:
+            self._taken = outer
         return proto
 
-    def _describe(self, node: Node, made: Any) -> None:
-        if node.info is not None:
-            made.name, made.doc_string, made.overload = node.info.name, node.info.doc, node.info.overload
+    def _describe(self, node: Node, made: Any, kept: bool) -> None:
+        if node.info is not None and not kept:
+            made.name, made.doc_string = node.info.name, node.info.doc
             _metadata(made.metadata_props, node.info.metadata)
         if self.numbered is not None:
             made.name = f"{NUMBER}{len(self.numbered)}"
@@ -192,6 +237,8 @@ class Emitter:
     def _function(self, function: Function, model_imports: Mapping[str, int], proto: Any) -> None:
         """A local function; it has no initializers, so its constants are Constant nodes."""
         graph = function.graph
+        if function.extras:
+            proto.MergeFromString(function.extras)
         proto.domain, proto.name = function.domain, function.name
         proto.overload = self._overloads[function]
         for value in graph.inputs:
@@ -210,12 +257,16 @@ class Emitter:
         proto.attribute.extend(function.attributes)
         for name, value in function.defaults.items():
             proto.attribute_proto.append(to_attribute(name, value, function.kinds.get(name)))
-        used = {schema.domain for schema in survey(graph).operators} | {""}
+        used = {schema.domain for schema in operators(graph)} | {""}
         imports = function.opset_imports or {d: v for d, v in model_imports.items() if d in used}
         proto.opset_import.extend([helper.make_opsetid(domain, version) for domain, version in imports.items()])
         if function.doc:
             proto.doc_string = function.doc
-        _metadata(proto.metadata_props, function.metadata)
+        for value, raw in graph.declared.items():
+            if value in self.names:
+                info = proto.value_info.add()
+                info.MergeFromString(raw)
+                info.name = self.names[value]
 
     # Names
 
@@ -241,17 +292,33 @@ class Emitter:
         return name
 
     def _name_constant(self, value: Value) -> str:
-        if value.array is None:
+        if not isinstance(value, Constant):
             raise BuildError(f"{value!r} is used, but is neither made in this graph nor one of its inputs")
         name = self._free(value.name) if value.name else self._count("const")
-        self._top_constant(value, name)
+        self._outermost.add(name)
+        self._constant(value, name, self._top)
         return name
 
-    def _top_constant(self, value: Value, name: str) -> None:
-        """Constants belong to no body: they are initializers of the outermost graph, each once."""
-        assert value.array is not None
+    def _constant(self, value: Constant, name: str, proto: Any) -> None:
+        """A constant as an initializer; it belongs to no body, so it stands in the outermost graph, unless listed."""
         self.names[value] = name
-        self._initializer(self._top.initializer.add(), name, value.array)
+        if value.array is None:
+            made = proto.sparse_initializer.add()
+            made.MergeFromString(value.raw or b"")
+            made.values.name = name
+        elif value.raw is None:
+            self._initializer(proto.initializer.add(), name, value.array)
+        else:
+            made = proto.initializer.add()
+            if self._store is not None:
+                made.name = name
+                if self._store(made, value.array):
+                    return
+                made.Clear()
+            made.MergeFromString(value.raw)
+            made.name = name
+            if value.array.size and _lacks_data(made):
+                made.raw_data = value.array.tobytes()
 
     def _initializer(self, proto: onnx.TensorProto, name: str, array: np.ndarray) -> None:
         if self._store is not None:
@@ -261,13 +328,49 @@ class Emitter:
         fill_tensor(proto, name, array)
 
 
+def _shell(model: ModelData) -> onnx.ModelProto:
+    """The model without graph and functions: what a file said of it, where that still holds."""
+    proto = helper.make_model(onnx.GraphProto(), ir_version=model.ir_version, opset_imports=[])
+    if model.extras:
+        proto = onnx.ModelProto.FromString(model.extras)
+        proto.ir_version = model.ir_version
+    if imported(proto) != dict(model.opset_imports):
+        del proto.opset_import[:]
+        proto.opset_import.extend([helper.make_opsetid(d, v) for d, v in model.opset_imports.items()])
+    for field, text in (
+        ("producer_name", model.producer),
+        ("producer_version", model.producer_version),
+        ("domain", model.domain),
+        ("doc_string", model.doc),
+        ("model_version", model.model_version),
+    ):
+        if getattr(proto, field) != text:
+            setattr(proto, field, text)
+    if {entry.key: entry.value for entry in proto.metadata_props} != dict(model.metadata):
+        del proto.metadata_props[:]
+        _metadata(proto.metadata_props, model.metadata.items())
+    proto.graph.SetInParent()
+    return proto
+
+
+def imported(proto: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
+    """The opset imports by domain, the default one under its empty name."""
+    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in proto.opset_import}
+
+
+def _lacks_data(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's own data fields are all empty, as they are where its raw data was taken out."""
+    fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+    return not any(len(getattr(tensor, field)) for field in fields)
+
+
 def function_bytes(function: Function, opset: int) -> bytes:
     """What a function says, types and overload apart: functions with equal bytes are one."""
     emitter = Emitter()
     proto = onnx.FunctionProto()
-    emitter._overloads = dict.fromkeys(functions(survey(function.graph).operators), "") | {function: ""}
+    emitter._overloads = dict.fromkeys(functions(operators(function.graph)), "") | {function: ""}
     emitter._function(function, {"": opset}, proto)
-    called = [str(id(inner)).encode() for inner in functions(survey(function.graph).operators)]
+    called = [str(id(inner)).encode() for inner in functions(operators(function.graph))]
     return b"\0".join([proto.SerializeToString(deterministic=True), *called])
 
 
@@ -323,7 +426,7 @@ _BY_DTYPE = {
 
 
 def least_ir_version(
-    graph: Graph, used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()
+    used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()
 ) -> int:
     """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
     least = 4  # initializers need not be inputs
@@ -333,8 +436,6 @@ def least_ir_version(
     if called:
         overloaded = len({(f.domain, f.name) for f in called}) < len(called)
         least = max(least, 10 if overloaded else 8)
-    if graph.metadata or any(info.metadata or info.overload for info in used.infos):
-        least = max(least, 10)
     for kind in used.types:
         if isinstance(kind, TensorType):
             least = max(least, _BY_DTYPE.get(kind.dtype.name, 3))

@@ -7,7 +7,7 @@ from . import schemas
 from .ir import Input, ModelData, Output
 from .tensor.calling import Trace, tracing
 from .tracing import close_graph, replay
-from .walk import survey
+from .walk import operators
 
 M = TypeVar("M", bound=ModelData)
 
@@ -33,10 +33,10 @@ def inline(model: M) -> M:
     outputs = tuple([Output(name, value) for (name, _), value in zip(graph.outputs, values, strict=True)])
     closed = close_graph(graph.name, trace, inputs, outputs)
     trace.released = True
-    used = {schema.domain for schema in survey(closed).operators} | {""}
+    used = {schema.domain for schema in operators(closed)} | {""}
     return replace(
         model,
-        graph=replace(closed, doc=graph.doc, metadata=graph.metadata),
+        graph=replace(closed, extras=graph.extras),
         functions=(),
         opset_imports={domain: version for domain, version in model.opset_imports.items() if domain in used},
     )

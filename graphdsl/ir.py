@@ -24,6 +24,10 @@ next_order = count().__next__
 NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
 
+def _nothing_declared() -> "Mapping[Value, bytes]":
+    return MappingProxyType({})
+
+
 def _nothing() -> Mapping[str, Any]:
     return NO_ATTRIBUTES
 
@@ -85,13 +89,17 @@ class Input(Value):
 class Constant(Value):
     """A value known now: an initializer of the graphs that use it."""
 
-    __slots__ = ("_site", "array")
+    __slots__ = ("_site", "array", "raw")
 
-    def __init__(self, array: Any, type: Type, site: Site | None, name: str | None = None) -> None:
+    def __init__(
+        self, array: Any, type: Type, site: Site | None, name: str | None = None, raw: bytes | None = None
+    ) -> None:
         super().__init__(type, None, 0, None)
         self.array = array
         self.name = name
         self._site = site
+        self.raw = raw
+        """The tensor as a file has it, where a new one would lose something; without its raw data."""
 
     @property
     def site(self) -> Site | None:
@@ -133,7 +141,14 @@ class NodeInfo(NamedTuple):
     name: str = ""
     doc: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
-    overload: str = ""
+    kept: "Kept | None" = None
+
+
+class Kept(NamedTuple):
+    """A loaded node as it was read: its bytes, without bodies, hold while its attributes are these very ones."""
+
+    raw: bytes
+    attributes: Mapping[str, Any]
 
 
 class _NodeFields:
@@ -225,10 +240,12 @@ class Graph:
     outputs: tuple[Output, ...]
     captures: tuple[Value, ...] = ()
     """Values of enclosing graphs that the nodes, or bodies inside them, refer to."""
-    constants: tuple[Constant, ...] = ()
-    """Constants to emit even where nothing uses them."""
-    doc: str = ""
-    metadata: tuple[tuple[str, str], ...] = ()
+    initializers: tuple[Value, ...] = ()
+    """The constants, and inputs with a default, that this graph lists, in order and even where nothing uses them."""
+    declared: Mapping[Value, bytes] = field(default_factory=_nothing_declared)
+    """What a file says of its values (`ValueInfoProto`): of inputs and outputs, and of inner values in order."""
+    extras: bytes = b""
+    """What else a file says (`GraphProto`): documentation, metadata, quantization, unknown fields."""
 
     def __repr__(self) -> str:
         return f"<graph {self.name!r}: {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
@@ -254,7 +271,8 @@ class Function:
     origin: object = None
     """What it was traced from: functions of one name and one origin are overloads, of two a conflict."""
     doc: str = ""
-    metadata: tuple[tuple[str, str], ...] = ()
+    extras: bytes = b""
+    """What else a file says (`FunctionProto`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,6 +289,8 @@ class ModelData:
     producer_version: str = ""
     domain: str = ""
     model_version: int = 0
+    extras: bytes = b""
+    """What else a file says (`ModelProto`): training, device configurations, unknown fields."""
 
 
 def constant_array(value: Value | None) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from .tensor.calling import Trace, current_trace, resolved, tracing
 from .tensor.handle import Handle
 from .tensor.lifting import adopt, natural_dtype, shared
 from .types import DType, TensorType, Type, string
-from .walk import captured, reachable, survey
+from .walk import captured, operators, reachable
 
 DEEPEST_BODY = 31
 """How deep bodies can be nested before protobuf refuses to parse the model."""
@@ -174,7 +174,7 @@ def inline(model: ModelData, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]
     site = caller()
     what = f"model {model.graph.name!r}"
     version = opset_in_force()
-    for schema, node in survey(model.graph, *(f.graph for f in model.functions)).operators.items():
+    for schema, node in operators(model.graph, *(f.graph for f in model.functions)).items():
         if not schema.domain and not schema.since <= version <= schema.until:
             raise OpsetError(
                 f"{what} is of opset {model.opset_imports.get('', 1)} and the opset in force is {version}, where "

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
-from .ir import Constant, Function, Graph, Input, Node, NodeInfo, Value
+from .ir import Constant, Function, Graph, Input, Node, Value
 from .schemas import Schema
 from .types import Type
 
@@ -67,14 +67,12 @@ class Survey(NamedTuple):
     """Each operator, with the first node that calls it."""
     types: set[Type | None]
     """The types of all inputs and outputs of nodes that are made there."""
-    infos: set[NodeInfo]
-    """What nodes carry besides their meaning."""
 
 
 def survey(*parts: Graph) -> Survey:
     """What graphs use; the functions that they call are parts of their own."""
-    found = Survey({}, set(), set())
-    operators, types, infos = found
+    operators: dict[Schema, Node] = {}
+    types: set[Type | None] = set()
     for part in parts:
         for graph in graphs(part):
             types.update([value.type for value in graph.inputs])
@@ -83,20 +81,28 @@ def survey(*parts: Graph) -> Survey:
                     operators[node.schema] = node
                 for value in node.outputs:
                     types.add(value.type)
-                if node.info is not None:
-                    infos.add(node.info)
-    return found
+    return Survey(operators, types)
 
 
-def functions(operators: Iterable[Schema]) -> tuple[Function, ...]:
+def operators(*parts: Graph) -> dict[Schema, Node]:
+    """The operators of graphs and bodies, each with the first node that calls it; no type is asked for."""
+    first: dict[Schema, Node] = {}
+    for part in parts:
+        for graph in graphs(part):
+            for node in graph.nodes:
+                first.setdefault(node.schema, node)
+    return first
+
+
+def functions(called_operators: Iterable[Schema]) -> tuple[Function, ...]:
     """The local functions among operators, and those that they call in turn, in order of first use."""
     found: dict[Function, None] = {}
-    stack = [operators]
+    stack = [called_operators]
     while stack:
         called = [schema.function for schema in stack.pop() if schema.function is not None]
         new = [function for function in dict.fromkeys(called) if function not in found]
         found.update(dict.fromkeys(new))
-        stack.extend(survey(function.graph).operators for function in reversed(new))
+        stack.extend(operators(function.graph) for function in reversed(new))
     return tuple(found)
 
 
