@@ -89,10 +89,10 @@ def infer(
     key: Any = types
     if count != 1 or attributes or schema.name in READS:
         contents = [_contents(inputs[i]) for i in READS.get(schema.name, ()) if i < len(inputs)]
-        key = (types, count, *attributes.items(), *contents)
+        key = (types, count, *[(name, _hashable(value)) for name, value in attributes.items()], *contents)
     try:
         found: tuple[Type | None, ...] | None = schema.memo.get(key)
-    except TypeError:  # an array or a body among the attributes
+    except TypeError:  # a large array or a proto among the attributes
         return _infer(schema, inputs, attributes, count, site)
     if found is None:
         found = _infer(schema, inputs, attributes, count, site)
@@ -100,6 +100,13 @@ def infer(
             schema.memo.clear()
         schema.memo[key] = found
     return found
+
+
+def _hashable(attribute: Any) -> Any:
+    """An attribute as part of a key: a small array by its contents, anything else as it is."""
+    if isinstance(attribute, np.ndarray) and attribute.size <= _MOST_READ and attribute.dtype.kind != "O":
+        return attribute.dtype, attribute.shape, attribute.tobytes()
+    return attribute
 
 
 def _contents(value: Value | None) -> bytes | None:
