@@ -13,7 +13,7 @@ from ..types import Shape
 from .elementwise import refuse
 from .handle import Handle
 from .ndarray import NdArray
-from .sizes import shape_input
+from .sizes import dimension, scalar_of, shape_input
 
 
 def out_of_range(message: str) -> NoReturn:
@@ -25,6 +25,9 @@ class Shaping(NdArray):
     """Methods that give a tensor another shape."""
 
     __slots__ = ()
+
+    def _size_of(self, dim: Dim) -> Any:
+        return scalar_of(dimension(dim)).astype(self.dtype)
 
     def _known_rank(self, what: str) -> int:
         rank = self.rank
@@ -122,8 +125,10 @@ class Shaping(NdArray):
         Raises:
             IndexingError: the axes given are not those of the tensor, each once.
         """
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
-            axes = () if axes[0] is None else tuple(axes[0])
+        if axes == (None,):
+            axes = ()
+        elif len(axes) == 1 and isinstance(axes[0], (tuple, list)):
+            axes = tuple(axes[0])
             if not axes and self.rank:
                 out_of_range(f"transpose takes all axes of {self.type!r}, got none")
         rank = self.rank
