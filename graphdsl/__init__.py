@@ -35,7 +35,8 @@ from .errors import (
 from .custom import custom_op
 from .functions import function, marker
 from .inlining import inline
-from .external import save
+from .loading import load
+from .saving import save
 from .models import Model
 from .op import domain, opset
 from .tensor import Tensor
@@ -54,6 +55,8 @@ from .types import (
     double,
     float,
     float4e2m1,
+    float6e2m3,
+    float6e3m2,
     float8e4m3fn,
     float8e4m3fnuz,
     float8e5m2,
@@ -123,6 +126,8 @@ __all__ = [
     "double",
     "float",
     "float4e2m1",
+    "float6e2m3",
+    "float6e3m2",
     "float8e4m3fn",
     "float8e4m3fnuz",
     "float8e5m2",
@@ -134,6 +139,7 @@ __all__ = [
     "custom_op",
     "function",
     "inline",
+    "load",
     "input",
     "int2",
     "int4",
@@ -147,6 +153,7 @@ __all__ = [
     "op",
     "opset",
     "optional",
+    "save",
     "sequence",
     "sparse",
     "string",

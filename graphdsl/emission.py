@@ -4,7 +4,7 @@ The same program gives the same bytes, and they equal what `onnx.helper` gives f
 sorted, absent ones dropped, nodes unnamed unless the model names them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from .walk import Survey, constants, functions, operators
 
 NUMBER = "gd#"
 """What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
+
+_NONE: Collection[Value] = ()
 
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
 """Puts an initializer's data elsewhere than into the proto; False where it does not want to."""
@@ -130,13 +132,16 @@ class Emitter:
             info = node.info
             kept = info is not None and info.kept is not None and info.kept.attributes is node.attributes
             if kept:
-                self._restore(node, made)
+                absent = self._restore(node, made)
             else:
+                absent = _NONE
                 made.op_type = operator
                 made.input.extend(map(name_of, node.inputs))
             for value in node.outputs:
                 name = names.get(value)
-                if name is None:
+                if value in absent:
+                    name = ""
+                elif name is None:
                     name = value.name
                     if not name:
                         counters[operator] = number = counters.get(operator, -1) + 1
@@ -195,13 +200,17 @@ class Emitter:
             spec = specs.get(name)
             made.attribute.append(to_attribute(name, value, spec.kind if spec else None, self._body))
 
-    def _restore(self, node: Node, made: Any) -> None:
-        """A loaded node from the bytes that it was read from: only names and bodies can have changed."""
+    def _restore(self, node: Node, made: Any) -> Collection[Value]:
+        """A loaded node from the bytes that it was read from: only names and bodies can have changed.
+
+        The answer are the outputs that the file leaves out.
+        """
         assert node.info is not None and node.info.kept is not None
         made.MergeFromString(node.info.kept.raw)
         inputs = list(map(self.names.__getitem__, node.inputs))
         if made.input != inputs:
             made.input[:] = inputs
+        absent = [value for value, name in zip(node.outputs, made.output, strict=True) if not name]
         del made.output[:]
         if node.bodies:
             for attribute in made.attribute:
@@ -210,6 +219,7 @@ class Emitter:
                     attribute.g.CopyFrom(self._body(held))
                 elif attribute.type == onnx.AttributeProto.GRAPHS:
                     attribute.graphs.extend(map(self._body, held))
+        return absent
 
     def _body(self, graph: Graph) -> onnx.GraphProto:
         """A branch or loop body; its names are free again outside it."""
@@ -422,6 +432,8 @@ _BY_DTYPE = {
     "uint4": 10,
     "int2": 13,
     "uint2": 13,
+    "float6e2m3": 14,
+    "float6e3m2": 14,
 } | dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9)
 
 

@@ -188,6 +188,8 @@ def _native(
             continue  # what it says of types, bodies.py sees to
         spec = schema.attributes.get(name)
         node.attribute.append(to_attribute(name, value, spec.kind if spec else None))
+    if native is not schema.native:
+        uninferred.adapt(node, schema, native)
     imports = [onnx.helper.make_opsetid(schema.domain, native.since_version)]
     if schema.domain:
         imports.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))

@@ -100,6 +100,9 @@ float4e2m1 = DType("float4e2m1", onnx.TensorProto.FLOAT4E2M1, "float", 4, ml_dty
 float8e8m0 = DType("float8e8m0", onnx.TensorProto.FLOAT8E8M0, "float", 8, ml_dtypes.float8_e8m0fnu)
 uint2 = DType("uint2", onnx.TensorProto.UINT2, "uint", 2, ml_dtypes.uint2)
 int2 = DType("int2", onnx.TensorProto.INT2, "int", 2, ml_dtypes.int2)
+# FLOAT6E2M3 and FLOAT6E3M2 by number: not every onnx that we support has their names
+float6e2m3 = DType("float6e2m3", 27, "float", 6, ml_dtypes.float6_e2m3fn)
+float6e3m2 = DType("float6e3m2", 28, "float", 6, ml_dtypes.float6_e3m2fn)
 
 DTYPES: tuple[DType, ...] = tuple(value for value in list(globals().values()) if isinstance(value, DType))
 
@@ -336,7 +339,7 @@ def type_text(of: Type) -> str:
     if isinstance(of, OptionalType):
         return f"optional({type_text(of.element)})"
     if isinstance(of, MapType):
-        return f"map({of.key.name}, {type_text(of.element)})"
+        return f"map({of.key.name},{type_text(of.element)})"
     raise TypeSpecError(f"{of!r} is not a type")
 
 
@@ -348,6 +351,12 @@ def from_text(text: str) -> Type | None:
     kind, _, inner = text.removesuffix(")").partition("(")
     if kind == "tensor" and inner in _BY_NAME:
         return tensor_type(_BY_NAME[inner])
+    if kind == "sparse_tensor" and inner in _BY_NAME:
+        return sparse(tensor_type(_BY_NAME[inner]))
+    if kind == "map":
+        key, _, value = inner.partition(",")
+        of = from_text(value)
+        return None if of is None or key not in _BY_NAME else map_of(_BY_NAME[key], of)
     if kind in ("seq", "optional"):
         element = from_text(inner)
         return None if element is None else sequence(element) if kind == "seq" else optional(element)

@@ -17,8 +17,8 @@ from .types import TensorType, Type, tensor_type
 
 _ML = "ai.onnx.ml"
 
-_READS_OTHERWISE = {"Cast", "Pad", "Reshape", "Upsample"}
-"""Operators of opset 1 whose next version takes other attributes or inputs."""
+_READS_OTHERWISE = {"Cast", "Concat", "LpPool", "Pad", "Reshape", "Upsample"}
+"""Operators of opset 1 whose next version takes other attributes or inputs, or demands more."""
 
 
 @cache
@@ -31,6 +31,7 @@ def _later(domain: str, name: str, since: int) -> OpSchema | None:
         and schema.has_type_and_shape_inference_function
     ]
     return min(versions, key=lambda schema: schema.since_version, default=None)
+
 
 _WRONG = {("", "Slice", 10)}
 """Operators whose inference is wrong: Slice-10 gives a sliced axis the named dimension of the whole (upstream.md)."""
@@ -45,15 +46,27 @@ def has_inference(schema: Schema) -> bool:
 
 def stand_in(schema: Schema) -> OpSchema | None:
     """The schema whose inference answers for an operator that has none of its own, if there is one."""
-    if not schema.domain and schema.name in _READS_OTHERWISE:
+    if not schema.domain and schema.since == 1 and schema.name in _READS_OTHERWISE:
         return None
     return _later(schema.domain, schema.name, schema.since)
+
+
+def adapt(node: onnx.NodeProto, schema: Schema, other: OpSchema) -> None:
+    """Give a call the form of its stand-in: without the attributes that it lacks, with the defaults of our version."""
+    known = {name: spec.type.value for name, spec in other.attributes.items()}
+    kept = [attribute for attribute in node.attribute if known.get(attribute.name) == attribute.type]
+    absent = set(other.attributes) - {attribute.name for attribute in kept}
+    kept += [spec.default for name, spec in schema.attributes.items() if spec.default is not None and name in absent]
+    del node.attribute[:]
+    node.attribute.extend(kept)
 
 
 def output_types(
     schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], known: Sequence[Type | None]
 ) -> tuple[Type | None, ...]:
     """The output types, given what the schema's type variables alone say of them."""
+    if schema.name == "Gradient" and schema.domain == "ai.onnx.preview.training":  # as many outputs as tensors in `xs`
+        return tuple([value.type if value is not None else None for value in inputs[: len(known)]])
     rule = _RULES.get((schema.domain, schema.name))
     first = inputs[0].type if inputs and inputs[0] is not None else None
     if rule is None or not isinstance(first, TensorType):
@@ -69,6 +82,19 @@ def _cast(first: TensorType, attributes: Mapping[str, Any], _: Type | None) -> T
     return tensor_type(str(attributes["to"]).lower(), first.shape)  # opset 1 names the dtype: "FLOAT"
 
 
+def _reshape(_: TensorType, attributes: Mapping[str, Any], known: Type | None) -> Type | None:
+    wanted = attributes.get("shape")  # at opset 1, 0 copies an axis and -1 is what is left
+    if wanted is None or not isinstance(known, TensorType):
+        return known
+    return tensor_type(known.dtype, [size if size > 0 else None for size in wanted])
+
+
+def _same_rank(first: TensorType, _: Mapping[str, Any], known: Type | None) -> Type | None:
+    if first.shape is None or not isinstance(known, TensorType):
+        return known
+    return tensor_type(known.dtype, [None] * len(first.shape))
+
+
 def _rows(columns: Callable[[Mapping[str, Any]], int | None]) -> Callable[..., Type | None]:
     """The rule of a table of float32: a row for each row of the input, which may be a single row of rank 1."""
 
@@ -81,8 +107,13 @@ def _rows(columns: Callable[[Mapping[str, Any]], int | None]) -> Callable[..., T
 
 _RULES: dict[tuple[str, str], Callable[[TensorType, Mapping[str, Any], Type | None], Type | None]] = {
     ("", "Cast"): _cast,
+    ("", "Concat"): _same_rank,
     ("", "GroupNormalization"): _as_first,
+    ("", "LpPool"): _same_rank,
     ("", "MeanVarianceNormalization"): _as_first,
+    ("", "Pad"): _same_rank,
+    ("", "Reshape"): _reshape,
+    ("", "Upsample"): _same_rank,
     (_ML, "FeatureVectorizer"): _rows(lambda a: sum(a["inputdimensions"]) if "inputdimensions" in a else None),
     (_ML, "Imputer"): _as_first,
     (_ML, "LinearRegressor"): _rows(lambda a: a.get("targets", 1)),
