@@ -11,7 +11,10 @@ from .ir import Input
 from .sites import at, caller
 from .tensor.handle import Handle
 from .tensor.lifting import adopt
-from .types import DType, MapType, OptionalType, SequenceType, TensorType, Type, as_dtype, string
+from .types import DTYPES, DType, MapType, OptionalType, SequenceType, TensorType, Type, as_dtype, string
+
+FOREIGN = frozenset(dtype.numpy for dtype in DTYPES if dtype.numpy.type.__module__ != "numpy")
+"""The dtypes that NumPy, and so ONNX Runtime's Python API, lacks."""
 
 _PYTHON = (bool, int, float, complex, str, bytes, list, tuple)
 
@@ -112,6 +115,8 @@ def _fit(value: Any, kind: Type | None, name: str) -> Any:
     if isinstance(kind, SequenceType):
         if not isinstance(value, (list, tuple)):
             raise _Unfit(f"input {name!r} is {kind!r}: a list of arrays, got {_shown(value)}")
+        if isinstance(kind.element, TensorType) and kind.element.dtype.numpy in FOREIGN and value:
+            raise _Unfit(f"input {name!r} is {kind!r}, and ONNX Runtime's Python API takes no lists of such arrays")
         return [_fit(item, kind.element, f"{name}[{index}]") for index, item in enumerate(value)]
     if isinstance(kind, MapType):
         if not isinstance(value, Mapping):

@@ -5,6 +5,7 @@ threads. Large weights are handed over as arrays, so neither the proto nor its b
 """
 
 import ctypes
+import math
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,11 +21,11 @@ from .emission import Emitter
 from .errors import MissingRuntime, RunError, SignatureError, nearest
 from .external import Held, TooLarge, describe, may_leave, refer, serialised
 from .failures import Failure, Runtime, at_load, at_run, plain, read, unknown_opset
-from .feeds import checked
+from .feeds import FOREIGN, checked
 from .ir import Graph, Input, ModelData, Node, Output, Value
 from .schemas import NEWEST_OPSET
 from .sites import at, caller
-from .types import DTYPES, SequenceType, TensorType, as_dtype, from_text
+from .types import SequenceType, TensorType, as_dtype, from_text
 from .walk import dependencies, reachable
 
 CPU = ("CPUExecutionProvider",)
@@ -49,32 +50,33 @@ class _Session:
         self.inputs = {info.name for info in (*native.get_inputs(), *native.get_overridable_initializers())}
         self.outputs = [info.name for info in native.get_outputs()]
         kinds = [from_text(info.type) for info in native.get_outputs()]
-        self.foreign = any(isinstance(kind, TensorType) and kind.dtype.numpy in _FOREIGN for kind in kinds)
+        self.foreign = any(isinstance(kind, TensorType) and kind.dtype.numpy in FOREIGN for kind in kinds)
         """Whether an output has a dtype that NumPy lacks."""
         self._weights = weights  # the runtime may read them instead of copies
 
-    def run(self, feeds: Mapping[str, Any]) -> list[Any]:
-        """The outputs' values, in order."""
+    def run(self, feeds: Mapping[str, Any]) -> Sequence[Any]:
+        """The outputs' values in order, as the runtime gives them."""
         fed = {name: _handed(value) for name, value in feeds.items() if name in self.inputs}
         if not self.foreign:
-            found: list[Any] = self.native.run(self.outputs, fed)
+            found: Sequence[Any] = self.native.run(self.outputs, fed)
             return found
         binding = self.native.io_binding()
         for name, value in fed.items():
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and value.dtype != object:
                 binding.bind_cpu_input(name, value)
             elif hasattr(value, "data_ptr"):
                 binding.bind_ortvalue_input(name, value)
             else:
                 raise RunError(
-                    f"input {name!r} is no tensor, and ONNX Runtime's Python API does not give outputs of the dtypes "
-                    "that NumPy lacks (bfloat16, float8, int4) for such inputs; cast the outputs in the model, as in "
-                    "y.astype(gd.float32)" + at(caller())
+                    f"input {name!r} is no tensor of numbers, and ONNX Runtime's Python API gives outputs of dtypes "
+                    "that NumPy lacks (bfloat16, float8, int4) for such tensors only; cast the outputs in the model, "
+                    "as in y.astype(gd.float32)" + at(caller())
                 )
         for name in self.outputs:
             binding.bind_output(name, "cpu")
         self.native.run_with_iobinding(binding)
-        return [_received(value) for value in binding.get_outputs()]
+        values: Sequence[Any] = binding.get_outputs()
+        return values
 
 
 class _Place:
@@ -125,12 +127,13 @@ def run(
             place.session = _load(model if wanted is None else _part(model, wanted), providers, options, label)
         session = place.session
     try:
-        return dict(zip(session.outputs, session.run(arrays), strict=True))
+        found = session.run(arrays)
     except RunError:
         raise
     except Exception as error:
         part = model if wanted is None else _part(model, wanted)
         raise _run_error(part, arrays, str(error), providers, options, label) from error
+    return dict(zip(session.outputs, map(_received, found) if session.foreign else found, strict=True))
 
 
 def _part(model: ModelData, wanted: Mapping[str, Value]) -> ModelData:
@@ -242,15 +245,11 @@ def _set_option(options: Any, name: str, value: Any) -> None:
 # Values
 
 
-_FOREIGN = frozenset(dtype.numpy for dtype in DTYPES if dtype.numpy.type.__module__ != "numpy")
-"""The dtypes that NumPy, and so the runtime's Python API, lacks."""
-
-
 def _shared(array: np.ndarray) -> Any:
     """An array as the runtime's value, of the same memory."""
     values, dtype = _runtime().OrtValue, as_dtype(array.dtype)
     array = np.ascontiguousarray(array).reshape(array.shape)
-    if array.dtype not in _FOREIGN:
+    if array.dtype not in FOREIGN:
         return values.ortvalue_from_numpy(array)
     if dtype.bits >= 8:
         raw = array.view(np.uint16 if dtype.bits == 16 else np.uint8)
@@ -263,23 +262,15 @@ def _shared(array: np.ndarray) -> Any:
 
 def _handed(value: Any) -> Any:
     """A checked feed as the runtime takes it."""
-    if isinstance(value, np.ndarray):
-        return _shared(value) if value.dtype in _FOREIGN else value
-    if isinstance(value, list):
-        for item in value:
-            if isinstance(item, np.ndarray) and item.dtype in _FOREIGN:
-                raise RunError(
-                    f"ONNX Runtime's Python API takes no lists of {as_dtype(item.dtype)!r} arrays" + at(caller())
-                )
-    return value
+    return _shared(value) if isinstance(value, np.ndarray) and value.dtype in FOREIGN else value
 
 
 def _received(value: Any) -> Any:
     """A value of the runtime as an array."""
     kind = from_text(value.data_type())
-    if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or kind.dtype.numpy not in _FOREIGN:
+    if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or kind.dtype.numpy not in FOREIGN:
         return value.numpy()
-    size = value.tensor_size_in_bytes()
+    size = -(-math.prod(value.shape()) * kind.dtype.bits // 8)
     raw = ctypes.string_at(value.data_ptr(), size) if size else b""
     proto = TensorProto(data_type=kind.dtype.code, dims=value.shape(), raw_data=raw)
     return numpy_helper.to_array(proto)
