@@ -155,7 +155,7 @@ def test_indices_and_bounds_may_be_tensors(drawn: tuple[tuple[int, ...], Any], d
         return x[tuple(map(found, plan))]
 
     result = compute(expression, *feeds, what=data.draw(st.sampled_from([KNOWN, NAMED, UNNAMED])))
-    assert_same(result.arrays[0], array[key], (key, result.operators))
+    assert_same(result.arrays[0], array[key], f"x[{key}] by {result.operators}")
 
 
 X = counted((2, 3, 4))
@@ -445,19 +445,17 @@ def test_the_diagonal_of_a_matrix_is_one_node() -> None:
 
 
 def test_the_judges_reject() -> None:
-    with pytest.raises(AssertionError, match="but should be"):
+    with pytest.raises(AssertionError, match="but NumPy gives"):
         assert_same(np.float32([1, 2]), np.float32([1, 3]))
-    with pytest.raises(AssertionError, match="but should be"):
+    with pytest.raises(AssertionError, match="has shape"):
         assert_same(np.float32([[1]]), np.float32([1]))
-    with pytest.raises(AssertionError, match="but should be"):
-        assert_same(np.float32([1]), np.float64([1]))
     with pytest.raises(AssertionError, match="promised with"):
         check_type(gd.float32["n", 3], np.zeros((2, 3), np.float32), {"n": 1})
     with pytest.raises(AssertionError, match="promised with"):
         check_type(gd.float32[2], np.zeros((2, 3), np.float32), {})
     with pytest.raises(AssertionError, match="promised, int64 came"):
         check_type(gd.float32[2], np.zeros(2, np.int64), {})
-    with pytest.raises(AssertionError, match="but should be"):
+    with pytest.raises(AssertionError, match="but NumPy gives"):
         agree(lambda x: x[0] if isinstance(x, np.ndarray) else x[1], X)
 
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from support import assert_equal
 
 import graphdsl as gd
 from graphdsl.dims import Dim
 from graphdsl.types import tensor_type
-
-ort.set_default_logger_severity(4)
 
 NAMED, KNOWN, UNNAMED, UNRANKED = "named", "known", "unnamed", "unranked"
 """How much of an input's shape the type says: names of dimensions, sizes, the rank alone, nothing."""
@@ -62,12 +61,9 @@ def check_type(kind: gd.TensorType, array: np.ndarray, sizes: dict[str, int]) ->
     assert fits, f"{kind!r} promised with {sizes}, {array.shape} came"
 
 
-def assert_same(found: np.ndarray, wanted: Any, note: object = "") -> None:
+def assert_same(found: np.ndarray, wanted: Any, what: str = "the result") -> None:
     """Assert that two arrays agree in dtype, shape and every element; NaN equals NaN, and 0.0 equals -0.0."""
-    wanted = np.asarray(wanted)
-    got = f"{found.dtype}{found.shape} {found!r}, but should be {wanted.dtype}{wanted.shape} {wanted!r} [{note}]"
-    assert found.dtype == wanted.dtype and found.shape == wanted.shape, got
-    assert np.array_equal(found, wanted, equal_nan=wanted.dtype.kind in "fc"), got
+    assert_equal(found, wanted, what, zeros=False)
 
 
 def agree(expression: Callable[..., Any], *arrays: np.ndarray, what: str = KNOWN, opset: int = 21) -> Result:
@@ -75,7 +71,7 @@ def agree(expression: Callable[..., Any], *arrays: np.ndarray, what: str = KNOWN
     wanted = expression(*arrays)
     result = compute(expression, *arrays, what=what, opset=opset)
     for found, want in zip(result.arrays, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
-        assert_same(found, want, f"{what}, opset {opset}, {result.operators}")
+        assert_same(found, want, f"the result ({what}, opset {opset}, {', '.join(result.operators)})")
     return result
 
 
