@@ -10,6 +10,7 @@
 
 from . import op
 from .building import build, constant, input, model
+from .custom import custom_op
 from .dims import Dim
 from .errors import (
     BuildError,
@@ -32,13 +33,12 @@ from .errors import (
     UnsupportedAttribute,
     UnsupportedError,
 )
-from .custom import custom_op
 from .functions import function, marker
 from .inlining import inline
 from .loading import load
-from .saving import save
 from .models import Model
 from .op import domain, opset
+from .saving import save
 from .tensor import Tensor
 from .types import (
     DType,
@@ -122,6 +122,7 @@ __all__ = [
     "complex64",
     "complex128",
     "constant",
+    "custom_op",
     "domain",
     "double",
     "float",
@@ -136,10 +137,8 @@ __all__ = [
     "float16",
     "float32",
     "float64",
-    "custom_op",
     "function",
     "inline",
-    "load",
     "input",
     "int2",
     "int4",
@@ -147,6 +146,7 @@ __all__ = [
     "int16",
     "int32",
     "int64",
+    "load",
     "map_of",
     "marker",
     "model",

@@ -24,6 +24,7 @@ LAYERS = {
     "walk": "the traversals of that data",
     "attributes": "attribute values, which inference and emission turn into protos",
     "demands": "what operators demand of shapes, where ONNX's inference is silent",
+    "ranks": "ranks that types alone determine",
     "refusals": "the words of a refused call",
     "uninferred": "types that ONNX's inference leaves out",
     "contributed": "types of ONNX Runtime's own operators",
@@ -63,6 +64,8 @@ LAYERS = {
     "inlining": "models called on tensors",
     "runtime": "sessions, which a model runs on",
     "models": "the model that users hold: emitted, saved, run",
+    "guarding": "what a file must not contain, checked before anything is made of it",
+    "loading": "models from files, bytes and protos",
     "building": "models from tensors and functions",
     "": "the public names",
 }

@@ -43,7 +43,9 @@ def test_all_is_what_can_be_seen() -> None:
 
 
 def test_every_error_is_public() -> None:
-    raised = {n for n, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.GraphError)}
+    raised = {
+        n for n, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.GraphError)
+    }
     assert raised - set(gd.__all__) == set()
 
 
