@@ -252,3 +252,26 @@ _RULES: dict[tuple[str, str], Callable[[Schema, Inputs, Mapping[str, Any]], Type
     ("", "SequenceMap"): _sequence_map,
     ("ai.onnx.preview", "FlexAttention"): _flex_attention,
 }
+
+
+def input_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
+    """What is known of the types of a body's inputs from the inputs of its operator; empty for other operators."""
+    kinds = [None if value is None else value.type for value in inputs]
+    if schema.name == "Loop":
+        return (tensor_type(int64, []), tensor_type(bool_, []), *[_of_any_shape(kind) for kind in kinds[2:]])
+    if schema.name == "Scan" and schema.since > 8:
+        states, scanned = scan_parts(schema, inputs, attributes)
+        axes = scan_axes(schema, attributes, len(scanned))
+        slices = [without_axis(_type(v), axis, "Scan") for v, axis in zip(scanned, axes, strict=False)]
+        return (*[_of_any_shape(_type(value)) for value in states], *slices)
+    if schema.name == "SequenceMap":
+        return tuple([kind.element if isinstance(kind, SequenceType) else kind for kind in kinds])
+    return ()
+
+
+def _type(value: Value | None) -> Type | None:
+    return None if value is None else value.type
+
+
+def _of_any_shape(kind: Type | None) -> Type | None:
+    return tensor_type(kind.dtype) if isinstance(kind, TensorType) else kind

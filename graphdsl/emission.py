@@ -87,7 +87,7 @@ class Emitter:
             name = names[value] = self._free(value.name or "input")
             self._declare(graph, value, name, proto.input.add())
             if value.default is not None and value not in graph.initializers:
-                self._initializer(self._top.initializer.add(), name, value.default)
+                self._stored(self._top.initializer.add(), name, value.default, value.raw)
         chosen, copies = self._name_outputs(graph, is_body)
         for value in graph.initializers:
             self._listed(value, proto)
@@ -116,7 +116,7 @@ class Emitter:
         known = self.names.get(value)
         if isinstance(value, Input):
             assert value.default is not None and known is not None
-            self._initializer(proto.initializer.add(), known, value.default)
+            self._stored(proto.initializer.add(), known, value.default, value.raw)
         elif known is None:
             assert isinstance(value, Constant)
             name = self.names[value] = self._free(value.name) if value.name else self._count("const")
@@ -316,26 +316,23 @@ class Emitter:
             made = proto.sparse_initializer.add()
             made.MergeFromString(value.raw or b"")
             made.values.name = name
-        elif value.raw is None:
-            self._initializer(proto.initializer.add(), name, value.array)
         else:
-            made = proto.initializer.add()
-            if self._store is not None:
-                made.name = name
-                if self._store(made, value.array):
-                    return
-                made.Clear()
-            made.MergeFromString(value.raw)
-            made.name = name
-            if value.array.size and _lacks_data(made):
-                made.raw_data = value.array.tobytes()
+            self._stored(proto.initializer.add(), name, value.array, value.raw)
 
-    def _initializer(self, proto: onnx.TensorProto, name: str, array: np.ndarray) -> None:
+    def _stored(self, made: onnx.TensorProto, name: str, array: np.ndarray, raw: bytes | None) -> None:
+        """An initializer: its data elsewhere, as a file had it, or new."""
         if self._store is not None:
-            proto.name = name
-            if self._store(proto, array):
+            made.name = name
+            if self._store(made, array):
                 return
-        fill_tensor(proto, name, array)
+        if raw is None:
+            fill_tensor(made, name, array)
+            return
+        made.Clear()
+        made.MergeFromString(raw)
+        made.name = name
+        if array.size and _lacks_data(made):
+            made.raw_data = array.tobytes()
 
 
 def _shell(model: ModelData) -> onnx.ModelProto:
@@ -437,9 +434,7 @@ _BY_DTYPE = {
 } | dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9)
 
 
-def least_ir_version(
-    used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()
-) -> int:
+def least_ir_version(used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()) -> int:
     """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
     least = 4  # initializers need not be inputs
     for domain, version in opset_imports.items():

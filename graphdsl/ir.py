@@ -70,7 +70,7 @@ class Value:
 class Input(Value):
     """An input of a graph, body or function; `default` is the array of an initializer that is also an input."""
 
-    __slots__ = ("_site", "default", "order")
+    __slots__ = ("_site", "default", "order", "raw")
 
     def __init__(
         self, name: str | None, type: Type | None, owner: object, site: Site | None, default: np.ndarray | None = None
@@ -79,6 +79,8 @@ class Input(Value):
         self.name = name
         self._site = site
         self.default = default
+        self.raw: bytes | None = None
+        """The default as a file has it, without its raw data; see `Constant.raw`."""
         self.order = next_order()
 
     @property
@@ -221,6 +223,14 @@ make_node = cast("Callable[..., Node]", _NodeFields)
 
 What it is given must have been checked, as tensor/calling.py does.
 """
+
+
+def adopt_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
+    """Give a node that was made without outputs those that a loader made for it."""
+    for value in outputs:
+        value.node = node
+    object.__setattr__(node, "outputs", outputs)
+    return node
 
 
 class Output(NamedTuple):

@@ -242,6 +242,17 @@ def in_force(name: str) -> Schema:
     return schema
 
 
+def of_file(domain: str, name: str, version: int) -> Schema | None:
+    """The schema of an operator that a file names: of a withdrawn one too, None where no operator has the name."""
+    try:
+        return lookup(domain, name, version)
+    except UnknownOperator:
+        since = _history().get((domain, name), [FOREVER])
+        if since[0] > version:
+            return None
+        return _read(onnx.defs.get_schema(name, version, domain), version, FOREVER)
+
+
 def _find(domain: str, name: str, version: int) -> Schema:
     if domain == "com.microsoft":
         contributed = _contributed().get(name)

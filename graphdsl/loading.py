@@ -1,0 +1,493 @@
+"""Models from files, bytes and protos: into the graph that the language builds, losing nothing, trusting nothing.
+
+Nodes go through the constructor of `ir` without being checked one by one: what the file says is kept (a node its bytes,
+a tensor its fields), and types are inferred for the whole model when one is first asked for.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from . import schemas
+from .attributes import from_attribute
+from .bodies import input_types
+from .emission import imported
+from .errors import GraphError, LoadError, TypeSpecError
+from .guarding import checked_model, external_array
+from .inference import infer
+from .ir import (
+    NO_ATTRIBUTES,
+    Constant,
+    Function,
+    Graph,
+    Input,
+    Kept,
+    ModelData,
+    Node,
+    NodeInfo,
+    Output,
+    Value,
+    adopt_outputs,
+    make_node,
+)
+from .models import Model
+from .schemas import FOREVER, Schema
+from .sites import Site, at, caller
+from .tensor.calling import Trace
+from .tracing import types_through
+from .types import Type, as_dtype, from_proto, tensor_type
+from .walk import captured
+
+Source = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+
+class LoadedTrace(Trace):
+    """The trace that a loaded graph's values belong to; it finds their types when one is first asked for."""
+
+    __slots__ = ("_settle",)
+
+    def __init__(self, label: str, parent: Trace | None, settle: Callable[[], None] | None) -> None:
+        super().__init__(label, parent)
+        self._settle = settle
+        self.released = parent is None
+
+    def settle(self) -> None:
+        """Infer the types of all values of the model."""
+        outermost: Any = self
+        while outermost.parent is not None:
+            outermost = outermost.parent
+        settle, outermost._settle = outermost._settle, None
+        if settle is not None:
+            settle()
+
+
+class LoadedValue(Value):
+    """An output of a loaded node: its type is inferred when it is first asked for."""
+
+    __slots__ = ("_type",)
+
+    def __init__(self, name: str | None, owner: LoadedTrace) -> None:
+        self._type: Type | None = None
+        self.node = None
+        self.index = 0
+        self.owner = owner
+        self.name = name
+
+    @property
+    def type(self) -> Type | None:  # type: ignore[override]
+        """The type; None where it cannot be known."""
+        if self._type is None:
+            self.owner.settle()  # type: ignore[attr-defined]
+        return self._type
+
+    @type.setter
+    def type(self, found: Type | None) -> None:
+        self._type = found
+
+
+def load(source: Source, base_dir: str | os.PathLike[str] | None = None) -> Model:
+    """A model from a file, from bytes or from a `ModelProto`, of any opset.
+
+    What the file says is kept: names, order, documentation, metadata, functions, unknown fields. Weights in data files
+    beside the model are mapped into memory, not read.
+
+    Args:
+        source: A path, the bytes of a model, or a proto, which is not changed.
+        base_dir: Where the data files of a model given as bytes or proto are; a path's own folder by default.
+
+    Raises:
+        LoadError: it is not a model, or not one that can be accepted; the message says why.
+    """
+    site = caller()
+    proto, folder = _read(source, base_dir, site)
+    try:
+        checked_model(proto)
+        return _Loader(proto, folder).model()
+    except LoadError as error:
+        raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
+    except (TypeSpecError, RecursionError) as error:
+        raise LoadError(f"{_label(source)}: {error}" + at(site)) from error
+
+
+def _label(source: Source) -> str:
+    return repr(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else "the model"
+
+
+def _read(
+    source: Source, base_dir: str | os.PathLike[str] | None, site: Site | None
+) -> tuple[onnx.ModelProto, Path | None]:
+    folder = None if base_dir is None else Path(base_dir)
+    if isinstance(source, onnx.ModelProto):
+        return source, folder
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise LoadError(f"{_label(source)} cannot be read: {error.strerror or error}" + at(site)) from None
+        folder = path.parent if folder is None else folder
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+    else:
+        raise LoadError(f"gd.load takes a path, bytes or a ModelProto, got {type(source).__name__}" + at(site))
+    if not content:
+        raise LoadError(f"{_label(source)} is empty" + at(site))
+    try:
+        return onnx.ModelProto.FromString(content), folder
+    except Exception as error:  # protobuf's DecodeError has no public name in all its versions
+        raise LoadError(f"{_label(source)} is not an ONNX model: {error}" + at(site)) from None
+
+
+class _Scope:
+    """The values by name in one graph and in those that enclose it."""
+
+    def __init__(self, outer: "_Scope | None" = None) -> None:
+        self.values: dict[str, Value] = {}
+        self._outer = outer
+
+    def find(self, name: str) -> Value | None:
+        scope: _Scope | None = self
+        while scope is not None:
+            value = scope.values.get(name)
+            if value is not None:
+                return value
+            scope = scope._outer
+        return None
+
+
+class _Loader:
+    """Reads one model."""
+
+    def __init__(self, proto: onnx.ModelProto, folder: Path | None) -> None:
+        self._proto = proto
+        self._folder = folder
+        self._imports = imported(proto)
+        self._schemas: dict[tuple[str, str, str], Schema] = {}
+        self._functions: dict[tuple[str, str, str], onnx.FunctionProto] = {}
+        self._local: dict[str, int] = self._imports
+
+    def model(self) -> Model:
+        proto = self._proto
+        for function in proto.functions:
+            self._functions[_domain(function.domain), function.name, function.overload] = function
+        functions = tuple(self._callee(key).function for key in self._functions)
+        data: dict[str, Any] = {}
+        trace = LoadedTrace(f"model {proto.graph.name!r}", None, lambda: settle_types(data["graph"], {}))
+        graph = data["graph"] = self._graph(proto.graph, trace, _Scope())
+        return Model(
+            graph,
+            MappingProxyType(self._imports),
+            proto.ir_version,
+            functions,
+            MappingProxyType({entry.key: entry.value for entry in proto.metadata_props}),
+            proto.doc_string,
+            proto.producer_name,
+            proto.producer_version,
+            proto.domain,
+            proto.model_version,
+            _without(proto, "graph", "functions"),
+        )
+
+    # Graphs
+
+    def _graph(self, proto: onnx.GraphProto, trace: LoadedTrace, scope: _Scope) -> Graph:
+        defaults = {tensor.name: tensor for tensor in proto.initializer}
+        declared: dict[Value, bytes] = {}
+        inputs: list[Input] = []
+        for info in proto.input:
+            default = defaults.get(info.name)
+            array = None if default is None else self._array(default)
+            value = Input(info.name, _declared_type(info), trace, None, array)
+            if default is not None and array is not None:
+                value.raw = _kept(default, array)
+            inputs.append(value)
+            scope.values[info.name] = value
+            declared[value] = info.SerializeToString()
+        listed: list[Value] = []
+        for tensor in proto.initializer:
+            known = scope.values.get(tensor.name)
+            if not isinstance(known, Input):
+                known = scope.values[tensor.name] = self._constant(tensor)
+            listed.append(known)
+        for sparse in proto.sparse_initializer:
+            kind = tensor_type(sparse.values.data_type, list(sparse.dims))
+            value = Constant(None, kind, None, sparse.values.name, sparse.SerializeToString())
+            scope.values[sparse.values.name] = value
+            listed.append(value)
+        nodes = self._nodes(proto.node, trace, scope)
+        outputs = tuple(Output(info.name, self._named(info.name, scope, "the output")) for info in proto.output)
+        for info in (*proto.output, *proto.value_info):
+            found = scope.values.get(info.name)
+            if found is not None and found not in declared:
+                declared[found] = info.SerializeToString()
+        values = [value for _, value in outputs]
+        return Graph(
+            proto.name,
+            tuple(inputs),
+            nodes,
+            outputs,
+            captured(nodes, inputs, values) if trace.parent is not None else (),
+            tuple(listed),
+            MappingProxyType(declared),
+            _without(proto, "name", "node", "initializer", "sparse_initializer", "input", "output", "value_info"),
+        )
+
+    def _named(self, name: str, scope: _Scope, what: str) -> Value:
+        found = scope.find(name)
+        if found is None:
+            raise LoadError(f"{what} {name!r} is neither an input, an initializer nor made by a node")
+        return found
+
+    def _nodes(self, protos: Any, trace: LoadedTrace, scope: _Scope) -> tuple[Node, ...]:
+        return tuple([self._node(proto, trace, scope) for proto in _sorted(list(protos))])
+
+    def _node(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
+        schema = self._schema(proto)
+        inputs = tuple(
+            [self._named(name, scope, f"{schema.label}: the input") if name else None for name in proto.input]
+        )
+        has_body = False
+        attributes: Mapping[str, Any] = NO_ATTRIBUTES
+        if proto.attribute:
+            read = lambda body: self._body(body, proto, trace, scope)  # noqa: E731
+            attributes = MappingProxyType({a.name: from_attribute(a, read) for a in proto.attribute})
+            has_body = any(isinstance(value, (Graph, tuple)) for value in attributes.values())
+        kept = Kept(_without_bodies(proto) if has_body else proto.SerializeToString(), attributes)
+        info = NodeInfo(proto.name, proto.doc_string, (), kept)
+        node = make_node(schema, inputs, attributes, (), trace, None, info)
+        outputs = []
+        for index, name in enumerate(proto.output):
+            value = LoadedValue(name or None, trace)
+            value.index = index
+            outputs.append(value)
+            if name:
+                if name in scope.values:
+                    raise LoadError(f"{schema.label}: the output {name!r} is made twice")
+                scope.values[name] = value
+        return adopt_outputs(node, tuple(outputs))
+
+    def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
+        inner = LoadedTrace(f"the body {proto.name!r} of {node.op_type}", trace, None)
+        return self._graph(proto, inner, _Scope(scope))
+
+    # Constants
+
+    def _constant(self, tensor: onnx.TensorProto) -> Constant:
+        array = self._array(tensor)
+        kind = tensor_type(tensor.data_type, list(tensor.dims))
+        return Constant(array, kind, None, tensor.name, _kept(tensor, array))
+
+    def _array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return external_array(tensor, self._folder)
+        dtype = as_dtype(tensor.data_type)
+        if tensor.HasField("raw_data") and dtype.bits >= 8:
+            array = np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<"))
+            array = array.astype(dtype.numpy, copy=False).reshape(tuple(tensor.dims))
+        else:
+            array = np.asarray(numpy_helper.to_array(tensor))
+        array.flags.writeable = False
+        return array
+
+    # Schemas and functions
+
+    def _schema(self, proto: onnx.NodeProto) -> Schema:
+        key = (_domain(proto.domain), proto.op_type, proto.overload)
+        found = self._schemas.get(key)
+        if found is None:
+            found = self._schemas[key] = self._callee(key) if key in self._functions else self._operator(key)
+        return found
+
+    def _operator(self, key: tuple[str, str, str]) -> Schema:
+        domain, name, _ = key
+        version = self._local.get(domain, self._imports.get(domain))
+        if version is None:
+            if schemas.operators(domain) or not domain:
+                raise LoadError(f"the model uses {domain or 'ai.onnx'}::{name}, but imports no opset of that domain")
+            version = 1
+        known = schemas.of_file(domain, name, version)
+        return known or Schema(
+            domain, name, version=version, since=version, until=FOREVER, inputs=(), outputs=(), attributes={}
+        )
+
+    def _callee(self, key: tuple[str, str, str]) -> Schema:
+        """The schema of a local function, whose body is read when it is first met."""
+        found = self._schemas.get(key)
+        if found is not None:
+            return found
+        proto = self._functions[key]
+        outer, self._local = self._local, imported(proto)
+        own, self._schemas = self._schemas, {}
+        self._schemas.update({k: s for k, s in own.items() if k in self._functions})
+        trace = LoadedTrace(f"function {proto.domain}::{proto.name}", None, None)
+        scope = _Scope()
+        inputs = [Input(name, None, trace, None) for name in proto.input]
+        scope.values.update({value.name or "": value for value in inputs})
+        nodes = self._nodes(proto.node, trace, scope)
+        outputs = tuple(Output(name, self._named(name, scope, "the output")) for name in proto.output)
+        declared = {
+            scope.values[info.name]: info.SerializeToString() for info in proto.value_info if info.name in scope.values
+        }
+        graph = Graph(proto.name, tuple(inputs), nodes, outputs, declared=MappingProxyType(declared))
+        function = Function(
+            key[0],
+            proto.name,
+            graph,
+            tuple(proto.attribute),
+            MappingProxyType({a.name: from_attribute(a) for a in proto.attribute_proto}),
+            MappingProxyType({a.name: a.type for a in proto.attribute_proto}),
+            proto.overload,
+            MappingProxyType(imported(proto)),
+            proto.name,
+            extras=_without(
+                proto, "domain", "name", "overload", "node", "input", "output", "attribute", "attribute_proto",
+                "opset_import", "value_info",
+            ),
+        )  # fmt: skip
+        called = {k: s for k, s in self._schemas.items() if k in self._functions}
+        self._local, self._schemas = outer, own | called
+        version = self._imports.get(key[0], 1)
+        schema = Schema(
+            key[0],
+            proto.name,
+            version=version,
+            since=1,
+            until=FOREVER,
+            inputs=tuple(
+                schemas.Parameter(n, f"T{i}", frozenset(), False, False, True, 1) for i, n in enumerate(proto.input)
+            ),
+            outputs=tuple(
+                schemas.Parameter(n, f"R{i}", frozenset(), False, False, True, 1) for i, n in enumerate(proto.output)
+            ),
+            attributes={},
+            rule=types_through(function),
+            function=function,
+        )
+        self._schemas[key] = schema
+        return schema
+
+
+def _domain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _declared_type(info: onnx.ValueInfoProto) -> Type | None:
+    return from_proto(info.type) if info.HasField("type") else None
+
+
+def _without(proto: Any, *fields: str) -> bytes:
+    """The bytes of a message without some fields; unknown fields stay."""
+    copy = type(proto)()
+    if fields[0] == "graph":  # the graph holds the weights: leave it out before copying
+        for descriptor, value in proto.ListFields():
+            if descriptor.name in fields:
+                continue
+            if isinstance(value, (str, bytes, int, float)):
+                setattr(copy, descriptor.name, value)
+            elif hasattr(value, "CopyFrom"):
+                getattr(copy, descriptor.name).CopyFrom(value)
+            else:
+                getattr(copy, descriptor.name).extend(value)
+    else:
+        copy.CopyFrom(proto)
+        for field in fields:
+            copy.ClearField(field)
+    result: bytes = copy.SerializeToString()
+    return result
+
+
+def _kept(tensor: onnx.TensorProto, array: np.ndarray) -> bytes:
+    """The bytes of a tensor, without the data that its array holds; data in typed fields stays as it is."""
+    plain = tensor.HasField("raw_data") or tensor.data_location == onnx.TensorProto.EXTERNAL
+    if plain and array.size:
+        return _without(tensor, "raw_data", "external_data", "data_location")
+    return tensor.SerializeToString()
+
+
+def _without_bodies(proto: onnx.NodeProto) -> bytes:
+    copy = onnx.NodeProto()
+    copy.CopyFrom(proto)
+    for attribute in copy.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH and not attribute.ref_attr_name:
+            attribute.ClearField("g")
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            attribute.ClearField("graphs")
+    return copy.SerializeToString()
+
+
+def _sorted(protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes so that each comes after those it needs: in the file's order, if that is one.
+
+    Raises:
+        LoadError: nodes need each other in a circle.
+    """
+    made = {name: index for index, proto in enumerate(protos) for name in proto.output if name}
+    waits = [{made[name] for name in _needs(proto) if name in made} for proto in protos]
+    if all(not wanted or max(wanted) < index for index, wanted in enumerate(waits)):
+        return protos
+    order: list[onnx.NodeProto] = []
+    opened, done = [False] * len(protos), [False] * len(protos)
+    for start in range(len(protos)):
+        stack = [start]
+        while stack:
+            index = stack[-1]
+            waiting = [] if done[index] else [other for other in sorted(waits[index]) if not done[other]]
+            if waiting and opened[index]:
+                raise LoadError(f"the nodes that make {', '.join(protos[index].output)!r} need each other in a circle")
+            if waiting:
+                opened[index] = True
+                stack.extend(reversed(waiting))
+                continue
+            stack.pop()
+            if not done[index]:
+                done[index] = True
+                order.append(protos[index])
+    return order
+
+
+def _needs(proto: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node uses, those that its bodies capture included."""
+    yield from proto.input
+    stack = [attribute for attribute in proto.attribute if attribute.type in _HOLDS_GRAPHS]
+    while stack:
+        attribute = stack.pop()
+        for graph in (attribute.g, *attribute.graphs):
+            for node in graph.node:
+                yield from node.input
+                stack.extend(a for a in node.attribute if a.type in _HOLDS_GRAPHS)
+            yield from (info.name for info in graph.output)
+
+
+_HOLDS_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def settle_types(graph: Graph, known: Mapping[Value, Type]) -> None:
+    """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
+    for node in graph.nodes:
+        for body in node.bodies:
+            kinds = input_types(node.schema, node.inputs, node.attributes)
+            for value, kind in zip(body.inputs, kinds, strict=False):
+                if value.type is None:
+                    value.type = kind
+            settle_types(body, known)
+        types = tuple([None if value is None else value.type for value in node.inputs])
+        try:
+            found = infer(node.schema, node.inputs, types, node.attributes, len(node.outputs), None)
+        except GraphError:
+            found = ()
+        for index, value in enumerate(node.outputs):
+            kind = found[index] if index < len(found) else None
+            if kind is None and value in graph.declared:
+                kind = _declared_type(onnx.ValueInfoProto.FromString(graph.declared[value]))
+            value.type = kind
+
+
+def is_loaded(model: ModelData) -> bool:
+    """Whether a model was read from a file, so that the names of its dimensions are only hints."""
+    return any(isinstance(value.owner, LoadedTrace) for value in model.graph.inputs)
