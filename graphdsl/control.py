@@ -152,7 +152,8 @@ def _flex_attention(schema: Schema, inputs: list[Any], keywords: dict[str, Any])
     scores = scores_type(tuple(tensor._v for tensor in given), known)
     for name in ("score_mod", "prob_mod"):
         if keywords.get(name) is not None:
-            keywords[name] = trace_body(keywords[name], schema.label, name, [scores])
+            # the standard gives the operator a function body, which sees nothing around the node
+            keywords[name] = trace_body(keywords[name], schema.label, name, [scores], closed=True)
     return list(given), keywords
 
 

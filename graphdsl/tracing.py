@@ -12,11 +12,11 @@ from .ir import NO_ATTRIBUTES, SEALED, Function, Graph, Input, ModelData, Node, 
 from .schemas import opset_in_force
 from .sites import Site, at, caller
 from .tensor import Tensor
-from .tensor.calling import Trace, current_trace, resolved, tracing
+from .tensor.calling import Trace, current_trace, emit, resolved, tracing
 from .tensor.handle import Handle
 from .tensor.lifting import adopt, natural_dtype, shared
 from .types import DType, TensorType, Type, string
-from .walk import captured, operators, reachable
+from .walk import captured, constants, operators, reachable
 
 DEEPEST_BODY = 31
 """How deep bodies can be nested before protobuf refuses to parse the model."""
@@ -110,9 +110,9 @@ def seal(nodes: Sequence[Node]) -> None:
 
 
 def trace_body(
-    function: Any, operator: str, attribute: str, types: Sequence[Type | None], names: Sequence[str | None] = ()
+    function: Any, operator: str, attribute: str, types: Sequence[Type | None], *, closed: bool = False
 ) -> Graph:
-    """The graph of a branch or loop body; it may use the tensors of everything that encloses it."""
+    """The graph of a branch or loop body; unless `closed`, it may use the tensors of everything that encloses it."""
     site = caller()
     if isinstance(function, Graph):
         return function
@@ -121,9 +121,19 @@ def trace_body(
             f"{operator}: {attribute} is a function that returns tensors, as in {attribute}=lambda: x * 2, "
             f"got {function!r}" + at(site)
         )
-    trace = Trace(f"the {attribute} of {operator}", current_trace(), site)
-    labels = names or _parameter_names(function, len(types), f"{operator}: {attribute}", site)
-    return trace_graph(function, trace, list(zip(labels, types, strict=True)), attribute)
+    trace = Trace(f"the {attribute} of {operator}", current_trace(), site, closed=closed)
+    labels = _parameter_names(function, len(types), f"{operator}: {attribute}", site)
+    graph = trace_graph(function, trace, list(zip(labels, types, strict=True)), attribute)
+    return with_constant_nodes(graph) if closed else graph
+
+
+def with_constant_nodes(graph: Graph) -> Graph:
+    """The graph with Constant nodes of its own in the place of constants, which belong to the outermost graph."""
+    trace = Trace(graph.name, current_trace(), closed=True)
+    with tracing(trace):
+        made: dict[Value, Value | None] = {c: emit("Constant", value=c.array)[0] for c in constants(graph)}
+        inputs, outputs = _replay_in(trace, graph, made, NO_ATTRIBUTES, expand=False)
+    return close_graph(graph.name, trace, inputs, outputs)
 
 
 def _parameter_names(function: Callable[..., Any], count: int, what: str, site: Site | None) -> list[str | None]:
@@ -259,13 +269,19 @@ def _replay_body(
     graph: Graph, values: Mapping[Value, Value | None], attributes: Mapping[str, Any], expand: bool
 ) -> Graph:
     trace = Trace(graph.name, current_trace())
-    inner = dict(values)
-    inputs = tuple([Input(value.name, value.type, trace, value.site, value.default) for value in graph.inputs])
-    inner.update(zip(graph.inputs, inputs, strict=True))
     with tracing(trace):
-        replay_nodes(graph.nodes, inner, attributes, expand=expand)
-    outputs = tuple([Output(name, _present(inner, value)) for name, value in graph.outputs])
+        inputs, outputs = _replay_in(trace, graph, dict(values), attributes, expand=expand)
     return close_graph(graph.name, trace, inputs, outputs)
+
+
+def _replay_in(
+    trace: Trace, graph: Graph, values: dict[Value, Value | None], attributes: Mapping[str, Any], *, expand: bool
+) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
+    """The inputs and outputs of a body whose nodes are made anew; `values` are those around it, and learns its own."""
+    inputs = tuple([Input(value.name, value.type, trace, value.site, value.default) for value in graph.inputs])
+    values.update(zip(graph.inputs, inputs, strict=True))
+    replay_nodes(graph.nodes, values, attributes, expand=expand)
+    return inputs, tuple([Output(name, _present(values, value)) for name, value in graph.outputs])
 
 
 def types_through(function: Function) -> Callable[..., tuple[Type | None, ...]]:

@@ -34,9 +34,11 @@ class Trace:
     that enclose it (`parent`).
     """
 
-    __slots__ = ("bound", "label", "memo", "parent", "released", "site")
+    __slots__ = ("bound", "closed", "label", "memo", "parent", "released", "site")
 
-    def __init__(self, label: str, parent: "Trace | None", site: Site | None = None) -> None:
+    def __init__(self, label: str, parent: "Trace | None", site: Site | None = None, *, closed: bool = False) -> None:
+        self.closed = closed
+        """Whether it sees nothing of the traces that enclose it."""
         self.label = label
         """What messages call it: "model 'f'", "the body of Loop"."""
         self.parent = parent
@@ -130,7 +132,7 @@ class Trace:
         while outer is not None:
             if home is outer or (outer is ROOT and isinstance(home, Trace) and home.released):
                 return
-            outer = outer.parent
+            outer = None if outer.closed else outer.parent
         raise ScopeError(_out_of_scope(value, self) + at(site))
 
 
