@@ -83,11 +83,11 @@ class Emitter:
         if graph.extras:
             proto.MergeFromString(graph.extras)
         proto.name = graph.name
-        for value in graph.inputs:
-            name = names[value] = self._free(value.name or "input")
-            self._declare(graph, value, name, proto.input.add())
-            if value.default is not None and value not in graph.initializers:
-                self._stored(self._top.initializer.add(), name, value.default, value.raw)
+        for entry in graph.inputs:
+            name = names[entry] = self._free(entry.name or "input")
+            self._declare(graph, entry, name, proto.input.add())
+            if entry.default is not None and entry not in graph.initializers:
+                self._stored(self._top.initializer.add(), name, entry.default, entry.raw)
         chosen, copies = self._name_outputs(graph, is_body)
         for value in graph.initializers:
             self._listed(value, proto)
@@ -251,9 +251,9 @@ class Emitter:
             proto.MergeFromString(function.extras)
         proto.domain, proto.name = function.domain, function.name
         proto.overload = self._overloads[function]
-        for value in graph.inputs:
-            self.names[value] = self._free(value.name or "input")
-            proto.input.append(self.names[value])
+        for entry in graph.inputs:
+            self.names[entry] = self._free(entry.name or "input")
+            proto.input.append(self.names[entry])
         for constant in constants(graph):
             name = self.names[constant] = self._free(constant.name) if constant.name else self._count("const")
             made = proto.node.add(op_type="Constant", output=[name])

@@ -80,7 +80,7 @@ class LoadedValue(Value):
         self.name = name
 
     @property
-    def type(self) -> Type | None:  # type: ignore[override]
+    def type(self) -> Type | None:
         """The type; None where it cannot be known."""
         if self._type is None:
             self.owner.settle()  # type: ignore[attr-defined]
@@ -178,7 +178,7 @@ class _Loader:
             self._functions[_domain(function.domain), function.name, function.overload] = function
         functions = tuple(self._callee(key).function for key in self._functions)
         data: dict[str, Any] = {}
-        trace = LoadedTrace(f"model {proto.graph.name!r}", None, lambda: settle_types(data["graph"], {}))
+        trace = LoadedTrace(f"model {proto.graph.name!r}", None, lambda: settle_types(data["graph"]))
         graph = data["graph"] = self._graph(proto.graph, trace, _Scope())
         return Model(
             graph,
@@ -217,9 +217,9 @@ class _Loader:
             listed.append(known)
         for sparse in proto.sparse_initializer:
             kind = tensor_type(sparse.values.data_type, list(sparse.dims))
-            value = Constant(None, kind, None, sparse.values.name, sparse.SerializeToString())
-            scope.values[sparse.values.name] = value
-            listed.append(value)
+            constant = Constant(None, kind, None, sparse.values.name, sparse.SerializeToString())
+            scope.values[sparse.values.name] = constant
+            listed.append(constant)
         nodes = self._nodes(proto.node, trace, scope)
         outputs = tuple(Output(info.name, self._named(info.name, scope, "the output")) for info in proto.output)
         for info in (*proto.output, *proto.value_info):
@@ -407,7 +407,7 @@ def _kept(tensor: onnx.TensorProto, array: np.ndarray) -> bytes:
     plain = tensor.HasField("raw_data") or tensor.data_location == onnx.TensorProto.EXTERNAL
     if plain and array.size:
         return _without(tensor, "raw_data", "external_data", "data_location")
-    return tensor.SerializeToString()
+    return bytes(tensor.SerializeToString())
 
 
 def _without_bodies(proto: onnx.NodeProto) -> bytes:
@@ -418,7 +418,7 @@ def _without_bodies(proto: onnx.NodeProto) -> bytes:
             attribute.ClearField("g")
         elif attribute.type == onnx.AttributeProto.GRAPHS:
             attribute.ClearField("graphs")
-    return copy.SerializeToString()
+    return bytes(copy.SerializeToString())
 
 
 def _sorted(protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
@@ -467,15 +467,15 @@ def _needs(proto: onnx.NodeProto) -> Iterator[str]:
 _HOLDS_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
-def settle_types(graph: Graph, known: Mapping[Value, Type]) -> None:
+def settle_types(graph: Graph) -> None:
     """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
     for node in graph.nodes:
         for body in node.bodies:
             kinds = input_types(node.schema, node.inputs, node.attributes)
-            for value, kind in zip(body.inputs, kinds, strict=False):
-                if value.type is None:
-                    value.type = kind
-            settle_types(body, known)
+            for entry, kind in zip(body.inputs, kinds, strict=False):
+                if entry.type is None:
+                    entry.type = kind
+            settle_types(body)
         types = tuple([None if value is None else value.type for value in node.inputs])
         try:
             found = infer(node.schema, node.inputs, types, node.attributes, len(node.outputs), None)
