@@ -58,7 +58,7 @@ def exact_power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Where a power of integers comes out right: the runtime computes it in float64 and saturates where NumPy wraps."""
     most = min(2**53, np.iinfo(a.dtype).max)
     pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
-    small = [e >= 0 and (abs(x) < 2 or (e < 64 and abs(x**e) <= most)) for x, e in pairs]
+    small = [0 <= e <= 2**53 and (abs(x) < 2 or (e < 64 and abs(x**e) <= most)) for x, e in pairs]
     return np.array(small, np.bool_).reshape(a.shape)
 
 

@@ -64,7 +64,7 @@ def assert_equal(got: np.ndarray, want: Any, what: str = "", *, zeros: bool = Tr
         same |= np.isnan(got) & np.isnan(want)
     if not same.all():
         place = tuple(int(i) for i in np.argwhere(~same)[0])
-        raise AssertionError(f"{what}[{place}] = {got[place]!r}, but NumPy gives {want[place]!r}")
+        raise AssertionError(f"{what}{list(place)} = {got[place]!r}, but NumPy gives {want[place]!r}")
 
 
 def assert_close(got: np.ndarray, truth: Any, ulps: float, what: str = "", *, scale: Any = 0.0) -> None:
@@ -89,7 +89,7 @@ def assert_close(got: np.ndarray, truth: Any, ulps: float, what: str = "", *, sc
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise AssertionError(
-            f"{what}[{place}] = {got[place]!r}, but it should be {want[place]!r}: {float(error[place]):.2f} units off, "
+            f"{what}{list(place)} = {got[place]!r}, but it should be {want[place]!r}: {float(error[place]):.2f} units off, "
             f"{ulps} allowed"
         )
 

@@ -18,8 +18,8 @@ def test_equal_arrays_pass() -> None:
     [
         (np.array([1.0, 2.0]), "y has dtype float32, but should have float64"),
         (np.array([[1.0, 2.0]], np.float32), "y has shape (2,), but should have (1, 2)"),
-        (np.array([1.0, 2.0000002], np.float32), "y[(1,)] = np.float32(2.0), but NumPy gives np.float32(2.0000002)"),
-        (np.array([1.0, np.nan], np.float32), "y[(1,)] = np.float32(2.0), but NumPy gives np.float32(nan)"),
+        (np.array([1.0, 2.0000002], np.float32), "y[1] = np.float32(2.0), but NumPy gives np.float32(2.0000002)"),
+        (np.array([1.0, np.nan], np.float32), "y[1] = np.float32(2.0), but NumPy gives np.float32(nan)"),
     ],
 )
 def test_unequal_arrays_do_not(want: np.ndarray, text: str) -> None:
@@ -29,7 +29,7 @@ def test_unequal_arrays_do_not(want: np.ndarray, text: str) -> None:
 
 
 def test_signs_of_zero_count() -> None:
-    with pytest.raises(AssertionError, match=r"y\[\(0,\)\] = np.float32\(0.0\), but NumPy gives np.float32\(-0.0\)"):
+    with pytest.raises(AssertionError, match=r"y\[0\] = np.float32\(0.0\), but NumPy gives np.float32\(-0.0\)"):
         assert_equal(np.array([0.0], np.float32), np.array([-0.0], np.float32), "y")
 
 
