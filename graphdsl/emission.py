@@ -24,7 +24,10 @@ NUMBER = "gd#"
 _NONE: Collection[Value] = ()
 
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
-"""Puts an initializer's data elsewhere than into the proto; False where it does not want to."""
+"""Puts an initializer's data elsewhere than into the proto; False where it does not want to.
+
+The tensor has its name, and where it came from a file all that this says but the data; else shape and dtype are missing.
+"""
 
 
 class Names(dict[Value | None, str]):
@@ -87,7 +90,7 @@ class Emitter:
             name = names[entry] = self._free(entry.name or "input")
             self._declare(graph, entry, name, proto.input.add())
             if entry.default is not None and entry not in graph.initializers:
-                self._stored(self._top.initializer.add(), name, entry.default, entry.raw)
+                self._stored(self._top, name, entry.default, entry.raw)
         chosen, copies = self._name_outputs(graph, is_body)
         for value in graph.initializers:
             self._listed(value, proto)
@@ -116,7 +119,7 @@ class Emitter:
         known = self.names.get(value)
         if isinstance(value, Input):
             assert value.default is not None and known is not None
-            self._stored(proto.initializer.add(), known, value.default, value.raw)
+            self._stored(proto, known, value.default, value.raw)
         elif known is None:
             assert isinstance(value, Constant)
             name = self.names[value] = self._free(value.name) if value.name else self._count("const")
@@ -317,21 +320,24 @@ class Emitter:
             made.MergeFromString(value.raw or b"")
             made.values.name = name
         else:
-            self._stored(proto.initializer.add(), name, value.array, value.raw)
+            self._stored(proto, name, value.array, value.raw)
 
-    def _stored(self, made: onnx.TensorProto, name: str, array: np.ndarray, raw: bytes | None) -> None:
-        """An initializer: its data elsewhere, as a file had it, or new."""
-        if self._store is not None:
+    def _stored(self, proto: Any, name: str, array: np.ndarray, raw: bytes | None) -> None:
+        """An initializer of a graph: as a file had it, or new; its data elsewhere, if the store wants it so.
+
+        The data of bodies' own initializers stays with them: nobody looks for it elsewhere.
+        """
+        made = proto.initializer.add(name=name)
+        if raw is not None:
+            made.MergeFromString(raw)
             made.name = name
-            if self._store(made, array):
+            if not array.size or not _lacks_data(made):
                 return
+        if self._store is not None and proto is self._top and self._store(made, array):
+            return
         if raw is None:
             fill_tensor(made, name, array)
-            return
-        made.Clear()
-        made.MergeFromString(raw)
-        made.name = name
-        if array.size and _lacks_data(made):
+        else:
             made.raw_data = array.tobytes()
 
 
