@@ -26,7 +26,7 @@ _NONE: Collection[Value] = ()
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
 """Puts an initializer's data elsewhere than into the proto; False where it does not want to.
 
-The tensor has its name, and where it came from a file all that this says but the data; else shape and dtype are missing.
+The tensor has its name and, where it came from a file, all that this says but the data; a new one has nothing else yet.
 """
 
 
