@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from onnx import AttributeProto
 
-from .errors import TypeSpecError, UnknownOperator, nearest
+from .errors import UnknownOperator, nearest
 from .schemas import Schema, lookup, newest
-from .types import as_dtype
+from .types import DTYPES
 
 
 def form(schema: Schema) -> str:
@@ -46,18 +46,15 @@ def surplus_inputs(schema: Schema, count: int) -> str:
 
 def tensor_as_attribute(schema: Schema, name: str) -> str:
     """What to write, after a message's ";", where an attribute was given a tensor."""
-    later = next((other for other in _versions(schema) if name in _inputs(other)), None)
+    later = next((s for s in _versions(schema) if s.since > schema.since and name in _inputs(s)), None)
     where = f"; it is an input, which may be a tensor, since opset {later.since}" if later else ""
     return f"; write the values, or tensor.value of a constant{where}"
 
 
 def value_advice(kind: int, value: object) -> str:
     """What to write, after a message's ";", where an attribute was given a value of another kind."""
-    if kind == AttributeProto.INT and isinstance(value, str):
-        try:
-            return f"; write gd.{as_dtype(value).name}"
-        except TypeSpecError:
-            return ""
+    if kind == AttributeProto.INT and value in [dtype.name for dtype in DTYPES]:
+        return f"; write gd.{value}"
     items: dict[int, tuple[type, ...]] = {
         AttributeProto.INTS: (int,),
         AttributeProto.FLOATS: (int, float),

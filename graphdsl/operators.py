@@ -137,10 +137,12 @@ class Domain:
     def __init__(self, name: str, version: int) -> None:
         if not isinstance(name, str):
             raise OpsetError(f"a domain's name is a str, not {name!r}" + at(caller()))
-        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            raise OpsetError(f"the version of domain {name!r} is a positive int, not {version!r}" + at(caller()))
         self._name = "" if name == "ai.onnx" else name
-        self._version = schemas.known_opset(version) if self._name == "" else version
+        if not self._name:
+            schemas.known_opset(version)
+        elif isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            raise OpsetError(f"the version of domain {name!r} is a positive int, not {version!r}" + at(caller()))
+        self._version = version
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):

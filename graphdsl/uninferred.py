@@ -53,10 +53,10 @@ def stand_in(schema: Schema) -> OpSchema | None:
 
 def adapt(node: onnx.NodeProto, schema: Schema, other: OpSchema) -> None:
     """Give a call the form of its stand-in: without the attributes that it lacks, with the defaults of our version."""
-    known = {name: spec.type.value for name, spec in other.attributes.items()}
-    kept = [attribute for attribute in node.attribute if known.get(attribute.name) == attribute.type]
-    absent = set(other.attributes) - {attribute.name for attribute in kept}
-    kept += [spec.default for name, spec in schema.attributes.items() if spec.default is not None and name in absent]
+    given = {spec.name: spec.default for spec in schema.attributes.values() if spec.default is not None}
+    given |= {attribute.name: attribute for attribute in node.attribute}
+    kinds: dict[str, Any] = {name: spec.type for name, spec in other.attributes.items()}
+    kept = [attribute for name, attribute in given.items() if name in kinds and int(kinds[name]) == attribute.type]
     del node.attribute[:]
     node.attribute.extend(kept)
 
@@ -79,7 +79,8 @@ def _as_first(first: TensorType, _: Mapping[str, Any], known: Type | None) -> Ty
 
 
 def _cast(first: TensorType, attributes: Mapping[str, Any], _: Type | None) -> Type | None:
-    return tensor_type(str(attributes["to"]).lower(), first.shape)  # opset 1 names the dtype: "FLOAT"
+    code = onnx.TensorProto.DataType.Value(str(attributes["to"]).upper())  # opset 1 names the dtype: "FLOAT"
+    return tensor_type(code, first.shape)
 
 
 def _reshape(_: TensorType, attributes: Mapping[str, Any], known: Type | None) -> Type | None:

@@ -78,7 +78,7 @@ NEEDS: dict[str, Needs] = {
 _SAMPLES = {
     AttributeProto.INT: 1,
     AttributeProto.FLOAT: 1.0,
-    AttributeProto.STRING: "a",
+    AttributeProto.STRING: "FLOAT",  # Cast names dtypes so at opset 1; nobody else minds
     AttributeProto.TENSOR: _FLOATS,
     AttributeProto.INTS: [1],
     AttributeProto.FLOATS: [1.0],
@@ -153,7 +153,7 @@ def _call(schema: Schema, chosen: Mapping[str, str], rank: int) -> Call:
         kind = from_text(chosen[formal.type_str])
         assert kind is not None, f"{schema.label}: no type {chosen[formal.type_str]}"
         shaped = _shaped(kind, needs.shapes.get(formal.name, (None,) * rank))
-        inputs += [gd.input(f"{formal.name}_{len(inputs)}", shaped) for _ in range(count)]
+        inputs += [gd.input(f"{formal.name}_{number}", shaped) for number in range(count)]
     keywords = {n: _SAMPLES[spec.kind] for n, spec in schema.attributes.items() if spec.required}
     if schema.most_outputs == FOREVER:
         keywords["outputs"] = max(1, schema.least_outputs)
