@@ -105,12 +105,11 @@ class NdArray(Elementwise):
         if out is not None:
             refuse("clip(out=...)", _UNCHANGED + "use the result")
         low, high = self._bound(min, "min"), self._bound(max, "max")
-        if low is None and high is None:
-            return self
-        if all(bound is None or _is_scalar(bound) for bound in (low, high)):
+        # a bound that Clip is not given is the largest finite number, so an infinity would not pass
+        if low is not None and high is not None and _is_scalar(low) and _is_scalar(high):
             return self._emit("Clip", self, min=low, max=high)
         result = self if low is None else self._emit("Max", self, low)
-        return result if high is None else self._emit("Min", result, high)
+        return result if high is None else result._emit("Min", result, high)
 
     def _bound(self, bound: Operand, side: str) -> Operand:
         """A bound of `clip`; None for an int beyond the dtype's range, on the side where it changes nothing."""
