@@ -40,6 +40,7 @@ from .models import Model
 from .op import domain, opset
 from .saving import save
 from .tensor import Tensor
+from .transforming import transform
 from .types import (
     DType,
     MapType,
@@ -157,6 +158,7 @@ __all__ = [
     "sequence",
     "sparse",
     "string",
+    "transform",
     "uint2",
     "uint4",
     "uint8",

@@ -1,0 +1,256 @@
+"""The sweep that rules and passes stand on: every node once, in order, with its new inputs.
+
+What is untouched is reused as it is; what depends on a change is made anew; what lost its last user is dropped. The
+cost is linear in the nodes, whatever is replaced.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from . import schemas
+from .emission import least_ir_version
+from .errors import BuildError
+from .ir import SEALED, Function, Graph, ModelData, Node, Output, Value, next_order
+from .schemas import Schema
+from .sites import at, caller
+from .tensor import Tensor
+from .tensor.calling import ROOT, Trace, tracing
+from .tensor.handle import Handle
+from .tracing import as_tensor, types_through
+from .walk import Survey, captured, dependencies, functions, operators
+
+M = TypeVar("M", bound=ModelData)
+
+Visit = Callable[[Node], Sequence[Value] | None]
+"""Given a node whose inputs are the new ones: the values to put in the place of its outputs, or None to keep it."""
+
+
+def transform(model: M, function: Callable[[Node, tuple[Tensor | None, ...]], Any]) -> M:
+    """The model with nodes replaced as a function says, in bodies and local functions too.
+
+    The function gets each node, in order, and its inputs as tensors to build on, after everything before it was
+    transformed. It returns the tensor (or tensors, one for each output) to put in the node's place, or None to keep it.
+
+    >>> import graphdsl as gd
+    >>> x = gd.input("x", gd.float32[3])
+    >>> def subtract(node, inputs):
+    ...     if node.op_type == "Add":
+    ...         return inputs[0] - inputs[1]
+    >>> [node.op_type for node in gd.transform(gd.build(x * x + x), subtract).nodes]
+    ['Mul', 'Sub']
+
+    Raises:
+        BuildError: the function returns another number of tensors than the node has outputs.
+    """
+
+    def visit(node: Node) -> Sequence[Value] | None:
+        inputs = tuple([None if value is None else Tensor(value) for value in node.inputs])
+        returned = function(node, inputs)
+        return None if returned is None else replacement(node, returned, "gd.transform")
+
+    return sweep(model, visit)
+
+
+def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
+    """What a callable returned in the place of a node, one value for each output.
+
+    Raises:
+        BuildError: there are too many or too few, or they are no tensors.
+    """
+    items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    if len(items) != len(node.outputs):
+        raise BuildError(
+            f"{what}: {node.schema.label} has {len(node.outputs)} outputs, but {len(items)} were returned for it"
+            f"{at(node.site)}" + at(caller())
+        )
+    return tuple([item._v if isinstance(item, Handle) else as_tensor(item, what)._v for item in items])
+
+
+def sweep(model: M, visit: Visit) -> M:
+    """The model with every node visited; the same object where nothing was replaced.
+
+    `visit` is called in the trace of the node's graph, at the model's opset.
+    """
+    swept: dict[Function, Schema] = {}
+    version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
+    for function in _callees_first(model.functions):
+        own = function.opset_imports.get("", version)
+        with schemas.opset_forced(own):
+            graph = _Sweep(visit, swept).graph(function.graph, {})
+        if graph is not function.graph:
+            swept[function] = _called(replace(function, graph=graph), function, model)
+    with schemas.opset_forced(version):
+        graph = _Sweep(visit, swept).graph(model.graph, {})
+    if graph is model.graph and not swept:
+        return model
+    kept = tuple(swept[f].function if f in swept else f for f in model.functions)
+    return with_needs(replace(model, graph=graph, functions=kept))
+
+
+def with_needs(model: M) -> M:
+    """The model with the functions, opset imports and IR version that its new nodes need."""
+    used = operators(model.graph, *(function.graph for function in model.functions))
+    added = tuple(function for function in functions(used) if function not in model.functions)
+    if added:
+        used |= operators(*(function.graph for function in added))
+    imports = dict(model.opset_imports)
+    for schema in used:
+        imports.setdefault(schema.domain, schema.version)
+    if not added and imports == dict(model.opset_imports):
+        return model
+    called = (*model.functions, *added)
+    least = least_ir_version(Survey(used, set()), imports, called)
+    return replace(model, functions=called, opset_imports=imports, ir_version=max(model.ir_version, least))
+
+
+def _callees_first(functions: Iterable[Function]) -> list[Function]:
+    order: dict[Function, None] = {}
+    stack = [(function, False) for function in reversed(list(functions))]
+    while stack:
+        function, ready = stack.pop()
+        if ready or function in order:
+            order.setdefault(function)
+            continue
+        stack.append((function, True))
+        called = [schema.function for schema in operators(function.graph) if schema.function is not None]
+        stack.extend((callee, False) for callee in called if callee not in order)
+    return list(order)
+
+
+def _called(function: Function, old: Function, model: ModelData) -> Schema:
+    """The schema that calls a function in the place of the one it was made from."""
+    found = next(
+        (s for part in (model.graph, *(f.graph for f in model.functions)) for s in operators(part) if s.function is old),
+        None,
+    )
+    made = Schema(
+        function.domain,
+        function.name,
+        version=found.version if found else 1,
+        since=found.since if found else 1,
+        until=schemas.FOREVER,
+        inputs=found.inputs if found else (),
+        outputs=found.outputs if found else (),
+        attributes=found.attributes if found else {},
+        doc=function.doc,
+        rule=types_through(function),
+        function=function,
+    )
+    return made
+
+
+def graph_trace(graph: Graph) -> Trace:
+    """The trace that a graph's values belong to."""
+    for value in (*graph.inputs, *(output for node in graph.nodes[:1] for output in node.outputs)):
+        if isinstance(value.owner, Trace):
+            return value.owner
+    return ROOT
+
+
+class _Sweep:
+    def __init__(self, visit: Visit, functions: Mapping[Function, Schema]) -> None:
+        self._visit = visit
+        self._functions = functions
+
+    def graph(self, graph: Graph, outer: dict[Value, Value]) -> Graph:
+        """A graph with its nodes visited; `outer` says what stands for the values of enclosing graphs."""
+        trace = graph_trace(graph)
+        values = outer
+        nodes: list[Node] = []
+        changed = False
+        with tracing(trace):
+            for node in graph.nodes:
+                current = self._renewed(node, values, trace)
+                mark = next_order()
+                found = self._visit(current)
+                nodes += [current] if found is None else made_since(mark, found, current)
+                if found is not None or current is not node:
+                    changed = True
+                    new = current.outputs if found is None else found
+                    for old, value in zip(node.outputs, new, strict=True):
+                        values[old] = value
+                        hand_on_name(old, value)
+        outputs = tuple([_renamed(output, values) for output in graph.outputs])
+        if not changed and outputs == graph.outputs:
+            return graph
+        kept = without_dead(nodes, graph, [value for _, value in outputs])
+        for node in kept:
+            for value in node.outputs:
+                if value.name is None:
+                    value.name = SEALED
+        ends = [value for _, value in outputs]
+        free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
+        return replace(graph, nodes=tuple(kept), outputs=outputs, captures=free)
+
+    def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
+        """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
+        inputs = tuple([None if value is None else values.get(value, value) for value in node.inputs])
+        attributes = node.attributes
+        if node.bodies:
+            bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
+            if any(bodies[name] is not attributes[name] for name in bodies):
+                attributes = MappingProxyType(bodies)
+        schema = self._functions.get(node.schema.function, node.schema) if node.schema.function else node.schema
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        if same and attributes is node.attributes and schema is node.schema:
+            return node
+        handles = [None if value is None else Tensor(value) for value in inputs]
+        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, node.info)
+        new = made[0].node
+        assert new is not None
+        return new
+
+    def _bodies(self, value: Any, values: dict[Value, Value]) -> Any:
+        if isinstance(value, Graph):
+            return self.graph(value, values)
+        if isinstance(value, tuple) and any(isinstance(item, Graph) for item in value):
+            swept = tuple([self.graph(item, values) if isinstance(item, Graph) else item for item in value])
+            return value if all(a is b for a, b in zip(swept, value, strict=True)) else swept
+        return value
+
+
+def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
+    """The nodes behind a replacement that were made since a moment, in order; the root too, if they build on it."""
+    new: set[Node] = set()
+    stack = [value.node for value in found]
+    while stack:
+        node = stack.pop()
+        if node is None or node in new or (node.order < mark and node is not root):
+            continue
+        new.add(node)
+        if node is not root:
+            stack.extend(value.node for value in dependencies(node))
+    return sorted(new, key=lambda node: node.order)
+
+
+def hand_on_name(old: Value, new: Value) -> None:
+    """Let a new value have the name of the one whose place it takes."""
+    if old.name and new.name is None and new.node is not None:
+        new.name = old.name
+
+
+def _renamed(output: Output, values: Mapping[Value, Value]) -> Output:
+    """An output with its new value; it keeps its name, also where that was the old value's own."""
+    name, old = output
+    value = values.get(old, old)
+    return output if value is old else Output(name or (old.name or None), value)
+
+
+def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list[Node]:
+    """The nodes that something needs, and those that nothing needed before."""
+    before = _live(graph.nodes, [value for _, value in graph.outputs])
+    useless = {node for node in graph.nodes if node not in before}
+    live = _live(nodes, ends)
+    return [node for node in nodes if node in live or node in useless]
+
+
+def _live(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
+    needed = set(ends)
+    live: set[Node] = set()
+    for node in reversed(nodes):
+        if any(value in needed for value in node.outputs):
+            live.add(node)
+            needed.update(dependencies(node))
+    return live
