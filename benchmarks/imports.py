@@ -10,11 +10,11 @@ import sys
 
 from benchmarks.timing import machine, table
 
-_PROGRAM = "from time import perf_counter; start = perf_counter(); import {}; print(perf_counter() - start)"
+_PROGRAM = "from time import process_time; start = process_time(); import {}; print(process_time() - start)"
 
 
 def import_seconds(package: str) -> float:
-    """How long a new interpreter takes to import a package."""
+    """The processor time that a new interpreter takes to import a package."""
     run = subprocess.run([sys.executable, "-c", _PROGRAM.format(package)], capture_output=True, text=True, check=True)
     return float(run.stdout)
 
