@@ -446,12 +446,12 @@ def Cast(
     """The elements converted to another dtype.
 
     Opset 1 on, changed at 9, 13, 19, 21, 23, 24, 25, 28; `round_mode` since opset 24; `saturate` since opset 19.
-    input: bool, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, float8e8m0, float16, bfloat16,
-    float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8, uint16, uint32, uint64, any
-    none.
-    output: bool, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, float8e8m0, float16, bfloat16,
-    float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8, uint16, uint32, uint64, any
-    none.
+    input: bool, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
+    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
+    uint16, uint32, uint64.
+    output: bool, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
+    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
+    uint16, uint32, uint64.
 
     https://onnx.ai/onnx/operators/onnx__Cast.html
     """
@@ -778,8 +778,8 @@ def DequantizeLinear(
 
     Opset 10 on, changed at 13, 19, 21, 23, 24, 25, 28; `axis` since opset 13; `block_size` since opset 21;
     `output_dtype` since opset 23.
-    x, x_zero_point: float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, int2, int4, int8, int16,
-    int32, uint2, uint4, uint8, uint16, any none.
+    x, x_zero_point: float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, int2,
+    int4, int8, int16, int32, uint2, uint4, uint8, uint16.
     x_scale: float8e8m0, float16, bfloat16, float32.
     y: float16, bfloat16, float32.
 
@@ -1717,10 +1717,10 @@ def Optional(input: _Input | None = None, *, type: _Typed | None = None) -> Tens
     """A value as an optional, or an empty optional of a given type.
 
     Opset 15 on, changed at 28.
-    input: bool, complex64, complex128, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
-    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
-    uint16, uint32, uint64, any none, any sequence.
-    output: any none, any optional.
+    input: bool, complex64, complex128, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2,
+    float8e5m2fnuz, float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string,
+    uint2, uint4, uint8, uint16, uint32, uint64, any sequence.
+    output: any optional.
 
     https://onnx.ai/onnx/operators/onnx__Optional.html
     """
@@ -1729,12 +1729,12 @@ def OptionalGetElement(input: _Input) -> Tensor:
     """The value that an optional holds.
 
     Opset 15 on, changed at 18, 28.
-    input: bool, complex64, complex128, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
-    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
-    uint16, uint32, uint64, any none, any optional, any sequence.
-    output: bool, complex64, complex128, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
-    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
-    uint16, uint32, uint64, any none, any sequence.
+    input: bool, complex64, complex128, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2,
+    float8e5m2fnuz, float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string,
+    uint2, uint4, uint8, uint16, uint32, uint64, any optional, any sequence.
+    output: bool, complex64, complex128, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2,
+    float8e5m2fnuz, float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string,
+    uint2, uint4, uint8, uint16, uint32, uint64, any sequence.
 
     https://onnx.ai/onnx/operators/onnx__OptionalGetElement.html
     """
@@ -1743,9 +1743,9 @@ def OptionalHasElement(input: _Input | None = None) -> Tensor:
     """Whether an optional holds a value.
 
     Opset 15 on, changed at 18, 28.
-    input: bool, complex64, complex128, float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz,
-    float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string, uint2, uint4, uint8,
-    uint16, uint32, uint64, any none, any optional, any sequence.
+    input: bool, complex64, complex128, float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2,
+    float8e5m2fnuz, float8e8m0, float16, bfloat16, float32, float64, int2, int4, int8, int16, int32, int64, string,
+    uint2, uint4, uint8, uint16, uint32, uint64, any optional, any sequence.
     output: bool.
 
     https://onnx.ai/onnx/operators/onnx__OptionalHasElement.html
@@ -1870,8 +1870,8 @@ def QuantizeLinear(
     `output_dtype` since opset 21; `precision` since opset 23; `saturate` since opset 19.
     x: float16, bfloat16, float32, int32.
     y_scale: float8e8m0, float16, bfloat16, float32, int32.
-    y_zero_point, y: float4e2m1, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, int2, int4, int8, int16,
-    uint2, uint4, uint8, uint16, any none.
+    y_zero_point, y: float4e2m1, float6e2m3, float6e3m2, float8e4m3fn, float8e4m3fnuz, float8e5m2, float8e5m2fnuz, int2,
+    int4, int8, int16, uint2, uint4, uint8, uint16.
 
     https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html
     """

@@ -298,12 +298,13 @@ def _types(schema: Schema, variable: str) -> str:
     kinds = [from_text(text) for text in sorted(texts)]
     tensors = [kind.dtype for kind in kinds if isinstance(kind, TensorType)]
     dtypes = sorted(tensors, key=lambda dtype: (dtype.kind, dtype.bits, dtype.code))
-    others = sorted({type(kind).__name__.removesuffix("Type").lower() for kind in kinds} - {"tensor"})
+    others = sorted({type(kind).__name__.removesuffix("Type").lower() for kind in kinds if kind} - {"tensor"})
     return ", ".join([*map(repr, dtypes), *(f"any {other}" for other in others)])
 
 
 def stub() -> str:
     """The text of graphdsl/op.pyi."""
+    _aliases.clear()
     names = sorted(name for name in schemas.operators("") if versions(name))
     functions = "".join(map(function, names))
     return HEADER.replace("_ALIASES\n", _aliases_text()) + "\n" + functions.rstrip("\n") + "\n"
