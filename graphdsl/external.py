@@ -53,9 +53,10 @@ def may_leave(array: np.ndarray, threshold: int) -> bool:
 
 
 def describe(tensor: TensorProto, array: np.ndarray) -> None:
-    """Give a tensor the shape and dtype of an array, and no data."""
-    tensor.dims.extend(array.shape)
-    tensor.data_type = as_dtype(array.dtype).code
+    """Give a tensor the shape and dtype of an array, unless it has them from a file, and no data."""
+    if not tensor.data_type:
+        tensor.dims.extend(array.shape)
+        tensor.data_type = as_dtype(array.dtype).code
 
 
 def refer(tensor: TensorProto, **entries: object) -> None:
@@ -124,32 +125,34 @@ def model_pieces(proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> tu
         return len(whole), iter([whole])
     before, after = _split(proto, _GRAPH)
     nodes, rest = _split(proto.graph, _INITIALIZER)
-    heads: list[tuple[bytes, np.ndarray | None]] = []
+    parts: list[tuple[bytes, np.ndarray | None, bytes]] = []
     length = len(nodes) + len(rest)
     for tensor in proto.graph.initializer:
         array = arrays.get(tensor.name)
-        head = serialised(tensor)
-        size = len(head)
+        data = 0
+        head, tail = serialised(tensor), b""
         if array is not None:
-            head += _header(_RAW_DATA, stored_bytes(array))
-            size = len(head) + stored_bytes(array)
-        head = _header(_INITIALIZER, size) + head
-        heads.append((head, array))
-        length += len(head) + (stored_bytes(array) if array is not None else 0)
+            data = stored_bytes(array)
+            head, tail = _split(tensor, _RAW_DATA)
+            head += _header(_RAW_DATA, data)
+        head = _header(_INITIALIZER, len(head) + data + len(tail)) + head
+        parts.append((head, array, tail))
+        length += len(head) + data + len(tail)
     graph = _header(_GRAPH, length)
 
     def found() -> Iterator[Any]:
         yield before + graph + nodes
-        for head, array in heads:
+        for head, array, tail in parts:
             yield head
             if array is not None:
                 yield from pieces(array)
+            yield tail
         yield rest + after
 
     return len(before) + len(graph) + length + len(after), found()
 
 
-_Proto = TypeVar("_Proto", onnx.ModelProto, onnx.GraphProto)
+_Proto = TypeVar("_Proto", onnx.ModelProto, onnx.GraphProto, onnx.TensorProto)
 
 
 def _split(proto: _Proto, number: int) -> tuple[bytes, bytes]:

@@ -66,8 +66,12 @@ class Model(ModelData):
         emitter = Emitter(store=lambda tensor, array: True)
         proto = emitter.model(self)
         outputs = tuple(info.name for info in proto.graph.output)
-        found: dict[str, Value] = dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True))
-        return outputs, found | {name: value for value, name in emitter.names.items() if value is not None}
+        found = {name: value for value, name in emitter.names.items() if value is not None}
+        # a body may use a name that an outer value has: the outermost one is meant
+        for value in (*self.graph.inputs, *(value for node in self.graph.nodes for value in node.outputs)):
+            if name := emitter.names.get(value):
+                found[name] = value
+        return outputs, found | dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True))
 
     def __call__(self, /, *given: Any, **named: Any) -> Any:
         """Run the model on arrays, or put it into the graph that its tensor arguments belong to.

@@ -3,19 +3,22 @@
 It is for reading: `gd.to_source` writes what Python can read back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from .emission import Emitter
+from .external import describe
 from .ir import Function, Graph, ModelData, Node, Reference, Value
 from .types import tensor_type
 from .walk import constants
 
-_MOST_NODES = 1000
-"""Of longer graphs, the first and last nodes are shown."""
+_MOST_LINES = 1000
+"""Of more nodes or weights, the first and last are shown."""
 
 _MOST_ITEMS = 8
 """Of longer arrays none are shown, of longer attributes the first."""
@@ -27,16 +30,17 @@ _COLUMN = 60
 
 def model_text(model: ModelData) -> str:
     """The text of a model."""
-    weights: list[tuple[str, np.ndarray]] = []
+    held: dict[str, np.ndarray] = {}
 
     def hold(tensor: onnx.TensorProto, array: np.ndarray) -> bool:
-        weights.append((tensor.name, array))
+        describe(tensor, array)
+        held[tensor.name] = array
         return True
 
     proto = Emitter(store=hold).model(model)
     lines = [f"<ir_version {model.ir_version}, opset {_imports(model.opset_imports)}>"]
     lines += [f"<{_name(key)} = {_text(value)}>" for key, value in model.metadata.items()]
-    lines += _graph(model.graph, proto.graph, weights, "")
+    lines += _graph(model.graph, proto.graph, held, "")
     for function, made in zip(model.functions, proto.functions, strict=True):
         lines += _function(function, made)
     return "\n".join(lines)
@@ -66,15 +70,18 @@ def _function(function: Function, proto: Any) -> Iterator[str]:
     yield "}"
 
 
-def _graph(graph: Graph, proto: Any, weights: Sequence[tuple[str, np.ndarray]], indent: str) -> Iterator[str]:
+def _graph(graph: Graph, proto: Any, held: Mapping[str, np.ndarray], indent: str) -> Iterator[str]:
     """The lines of a graph: signature, weights, nodes."""
     takes = ", ".join(_declared(value, info.name) for value, info in zip(graph.inputs, proto.input, strict=True))
     gives = ", ".join(_declared(out.value, info.name) for out, info in zip(graph.outputs, proto.output, strict=True))
     yield f"{indent}{_name(proto.name)} ({takes}) => ({gives})"
-    if weights:
+    if proto.initializer or proto.sparse_initializer:
         yield f"{indent}<"
-        for name, array in _shortened(weights, "more weights"):
-            yield f"{indent}   {name if array is None else _weight(name, array)}"
+        for tensor in _shortened(list(proto.initializer), "more weights"):
+            yield f"{indent}   " + (tensor if isinstance(tensor, str) else _weight(tensor, held))
+        for sparse in proto.sparse_initializer:
+            kind = tensor_type(sparse.values.data_type, tuple(sparse.dims))
+            yield f"{indent}   sparse({kind}) {_name(sparse.values.name)} = {{...}}"
         yield f"{indent}>"
     yield f"{indent}{{"
     yield from _nodes(graph, list(proto.node), indent)
@@ -84,22 +91,22 @@ def _graph(graph: Graph, proto: Any, weights: Sequence[tuple[str, np.ndarray]], 
 def _nodes(graph: Graph, protos: Sequence[Any], indent: str) -> Iterator[str]:
     """The lines of a graph's nodes, then of the copies that emission made of outputs."""
     inner, count = indent + "   ", len(graph.nodes)
-    for node, made in _shortened(list(zip(graph.nodes, protos, strict=False)), "more nodes"):
-        if made is None:
-            yield inner + node
+    for pair in _shortened(list(zip(graph.nodes, protos, strict=False)), "more nodes"):
+        if isinstance(pair, str):
+            yield inner + pair
         else:
+            node, made = pair
             yield from _node(node, made, inner)
     for made in protos[count:]:
         yield f"{inner}{_name(made.output[0])} = Identity ({_name(made.input[0])})"
 
 
-def _shortened(items: Sequence[tuple[Any, Any]], what: str) -> Iterable[tuple[Any, Any]]:
+def _shortened(items: Sequence[Any], what: str) -> Sequence[Any]:
     """The items, or the first and last of many with a comment between them."""
-    if len(items) <= _MOST_NODES:
+    if len(items) <= _MOST_LINES:
         return items
-    half = _MOST_NODES // 2
-    left = (f"# ... {len(items) - 2 * half:,} {what} ...", None)
-    return [*items[:half], left, *items[-half:]]
+    half = _MOST_LINES // 2
+    return [*items[:half], f"# ... {len(items) - 2 * half:,} {what} ...", *items[-half:]]
 
 
 def _node(node: Node, made: Any, indent: str) -> Iterator[str]:
@@ -111,7 +118,7 @@ def _node(node: Node, made: Any, indent: str) -> Iterator[str]:
     line = f"{indent}{outputs} = {_operator(node)}{attributes} ({inputs})"
     yield f"{line:<{_COLUMN}}  # {types}"
     for name, body, graph in _bodies(node.attributes, made):
-        first, *rest = _graph(body, graph, (), indent + "   ")
+        first, *rest = _graph(body, graph, {}, indent + "   ")
         yield f"{indent}   {name} = {first.lstrip()}"
         yield from rest
 
@@ -135,8 +142,14 @@ def _declared(value: Value, name: str) -> str:
     return f"{value.type} {_name(name)}" if value.type is not None else _name(name)
 
 
-def _weight(name: str, array: np.ndarray) -> str:
-    return f"{tensor_type(array.dtype, array.shape)} {_name(name)} = {_array(array)}"
+def _weight(tensor: onnx.TensorProto, held: Mapping[str, np.ndarray]) -> str:
+    """An initializer; its data is in the proto, if it is not held."""
+    kind = tensor_type(tensor.data_type, tuple(tensor.dims))
+    data = "{...}"
+    if math.prod(tensor.dims) <= _MOST_ITEMS:
+        array = held.get(tensor.name)
+        data = _array(numpy_helper.to_array(tensor) if array is None else array)
+    return f"{kind} {_name(tensor.name)} = {data}"
 
 
 def _array(array: np.ndarray) -> str:

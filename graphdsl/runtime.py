@@ -8,7 +8,7 @@ import ctypes
 import math
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -22,11 +22,11 @@ from .errors import MissingRuntime, RunError, SignatureError, nearest
 from .external import Held, TooLarge, describe, may_leave, refer, serialised
 from .failures import Failure, Runtime, at_load, at_run, plain, read, unknown_opset
 from .feeds import FOREIGN, checked
-from .ir import Graph, Input, ModelData, Node, Output, Value
+from .ir import Input, ModelData, Node, Output, Value
 from .schemas import NEWEST_OPSET
 from .sites import at, caller
 from .types import SequenceType, TensorType, as_dtype, from_text
-from .walk import dependencies, reachable
+from .walk import constants, dependencies, reachable
 
 CPU = ("CPUExecutionProvider",)
 """The providers of a session when none are chosen: the same on every machine."""
@@ -138,13 +138,20 @@ def run(
 
 def _part(model: ModelData, wanted: Mapping[str, Value]) -> ModelData:
     """The model of some outputs only, with the inputs and nodes that they need."""
-    needed, leaves = reachable(wanted.values())
-    nodes, inputs = set(needed), set(leaves)
+    needed = set(reachable(wanted.values())[0])
+    nodes = [node for node in model.graph.nodes if node in needed]
+    return _with(model, nodes, [Output(name, value) for name, value in wanted.items()])
+
+
+def _with(model: ModelData, nodes: Sequence[Node], outputs: Sequence[Output]) -> ModelData:
+    """A model of some of the nodes, with the inputs and listed constants that those need."""
+    graph = replace(model.graph, nodes=tuple(nodes), outputs=tuple(outputs), initializers=(), declared={}, extras=b"")
+    used = {value for node in nodes for value in dependencies(node)} | {value for _, value in outputs}
+    used.update(constants(graph))
     graph = replace(
-        model.graph,
-        inputs=tuple(value for value in model.graph.inputs if value in inputs),
-        nodes=tuple(node for node in model.graph.nodes if node in nodes),
-        outputs=tuple(Output(name, value) for name, value in wanted.items()),
+        graph,
+        inputs=tuple(value for value in model.graph.inputs if value in used),
+        initializers=tuple(value for value in model.graph.initializers if value in used),
     )
     return replace(model, graph=graph)
 
@@ -338,7 +345,7 @@ def _culprit(model: ModelData, text: str, providers: tuple[Any, ...], options: O
 
     def fails(count: int) -> bool:
         try:
-            _open(replace(model, graph=_beginning(model.graph, count)), providers, options)
+            _open(_beginning(model, count), providers, options)
         except Exception as error:
             return bool(plain(str(error)) == text)
         return False
@@ -352,12 +359,11 @@ def _culprit(model: ModelData, text: str, providers: tuple[Any, ...], options: O
     return nodes[refused - 1]
 
 
-def _beginning(graph: Graph, count: int) -> Graph:
-    """The first nodes of a graph; what none of them uses is an output."""
-    nodes = graph.nodes[:count]
+def _beginning(model: ModelData, count: int) -> ModelData:
+    """The model of the first nodes; what none of them uses is an output."""
+    nodes = model.graph.nodes[:count]
     used = {value for node in nodes for value in dependencies(node)}
-    left: Iterable[Value] = (value for node in nodes for value in node.outputs if value not in used)
-    return replace(graph, nodes=nodes, outputs=tuple(Output(None, value) for value in left))
+    return _with(model, nodes, [Output(None, value) for node in nodes for value in node.outputs if value not in used])
 
 
 __all__ = ["run"]

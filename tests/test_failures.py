@@ -233,22 +233,22 @@ SOURCE = "/onnxruntime_src/onnxruntime/core"
     [
         (
             (
-                "[ONNXRuntimeError] : 1 : FAIL : Node (gd#17) Op (MatMul) [ShapeInferenceError] Incompatible dimensions "
-                "for matrix multiplication"
+                "[ONNXRuntimeError] : 1 : FAIL : Node (gd#17) Op (MatMul) [ShapeInferenceError] Incompatible "
+                "dimensions for matrix multiplication"
             ),
             "Incompatible dimensions for matrix multiplication",
         ),
         (
             (
-                '[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. In Node, ("gd#17", Cast, "", -1) : '
-                '("x": tensor(float),) -> ("y": tensor(float),) , Error Required attribute \'to\' is missing.'
+                '[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. In Node, ("gd#17", Cast, "", -1) '
+                ': ("x": tensor(float),) -> ("y": tensor(float),) , Error Required attribute \'to\' is missing.'
             ),
             "Required attribute 'to' is missing.",
         ),
         (
             (
-                "[ONNXRuntimeError] : 1 : FAIL : Type Error: Type parameter (T) of Optype (Add) bound to different types "
-                "(tensor(float) and tensor(int64) in node (gd#17)."
+                "[ONNXRuntimeError] : 1 : FAIL : Type Error: Type parameter (T) of Optype (Add) bound to different "
+                "types (tensor(float) and tensor(int64) in node (gd#17)."
             ),
             "Type Error: Type parameter (T) of Optype (Add) bound to different types (tensor(float) and tensor(int64).",
         ),
@@ -303,8 +303,8 @@ RUNNING = "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while r
         (f"{RUNNING} Relu node. Name:'gd#7' Status Message: broken", [], False),
         (
             (
-                f"{RUNNING} If node. Name:'gd#0' Status Message: Non-zero status code returned while running Relu node. "
-                "Name:'gd#1' Status Message: broken"
+                f"{RUNNING} If node. Name:'gd#0' Status Message: Non-zero status code returned while running Relu "
+                "node. Name:'gd#1' Status Message: broken"
             ),
             [0, 1],
             True,
