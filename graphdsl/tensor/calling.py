@@ -7,6 +7,7 @@ infers the types of the outputs and makes the node; the trace of a pattern does 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
@@ -34,7 +35,7 @@ class Trace:
     that enclose it (`parent`).
     """
 
-    __slots__ = ("bound", "closed", "label", "memo", "parent", "released", "site")
+    __slots__ = ("bound", "closed", "handle", "label", "memo", "parent", "released", "site")
 
     def __init__(self, label: str, parent: "Trace | None", site: Site | None = None, *, closed: bool = False) -> None:
         self.closed = closed
@@ -45,6 +46,8 @@ class Trace:
         self.site = site
         self.memo: WeakValueDictionary[Any, Value] = WeakValueDictionary()
         """What is computed once for the whole trace, such as the size of a tensor's axis, while anything needs it."""
+        self.handle: type[Handle] | None = None
+        """What users hold of its values, where that is no `Tensor`."""
         self.released = False
         """Whether a model holds its values now, so that the program may build on them."""
         self.bound: Mapping[str, Any] | None = parent.bound if parent is not None else None
@@ -100,6 +103,10 @@ class Trace:
                 found = infer(schema, (one, other), (one.type, other.type), NO_ATTRIBUTES, 1, site)
                 return make_node(schema, (one, other), NO_ATTRIBUTES, found, self, site).outputs[0]
         return self.call(schema, (left, right), NO_ATTRIBUTES, 1, site)[0]
+
+    def keywords(self, keywords: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keywords of a call, before they are told apart into inputs and attributes."""
+        return keywords
 
     def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
         """An attribute's value as the node keeps it.
@@ -200,7 +207,7 @@ def call(
     """
     site = caller()
     trace = _current.get()
-    given, attributes = _sort_out(schema, list(inputs), keywords, trace, site)
+    given, attributes = _sort_out(schema, list(inputs), trace.keywords(keywords), trace, site)
     while given and given[-1] is None and len(given) > schema.least_inputs:
         if schema.input(len(given) - 1).variadic:
             break
@@ -314,10 +321,10 @@ def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) 
         for i, value in enumerate(values):
             if value is not None and schema.input(i).type_str == formal.type_str and isinstance(value.type, TensorType):
                 return value.type.dtype
-    allowed = {kind.dtype for kind in map(from_text, formal.types) if isinstance(kind, TensorType)}
+    allowed = _dtypes(formal.types)
     natural = lifting.natural_dtype(item)
     if len(allowed) == 1:
-        return allowed.pop()
+        return next(iter(allowed))
     if natural.kind == "float":
         for value in values:
             kind = value.type if value is not None else None
@@ -327,6 +334,12 @@ def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) 
         return natural
     fitting = [d for d in allowed if d.kind in ("float", natural.kind) and d.bits in (32, 64)]
     return min(fitting, key=lambda d: (d.kind != natural.kind, d.bits, d.code), default=natural)
+
+
+@cache
+def _dtypes(texts: frozenset[str]) -> frozenset[DType]:
+    """The dtypes of the tensor types that a schema allows."""
+    return frozenset(kind.dtype for kind in map(from_text, texts) if isinstance(kind, TensorType))
 
 
 def _holds_handle(item: Any) -> bool:

@@ -108,6 +108,8 @@ def _width(item: Any) -> int:
 
 def _item(entry: Any) -> Any:
     """One entry of a key, before it is known which axis it is for; a slice stays a slice."""
+    if type(entry) is int:
+        return At(entry)
     if entry is None:
         return New()
     if entry is Ellipsis:
@@ -205,15 +207,22 @@ def in_range(indices: Any, axis: int, size: Axis, kind: TensorType) -> Any:
     Raises:
         IndexingError: one is out of range.
     """
-    known = indices.value if isinstance(indices, Handle) else np.asarray(indices)
+    known = indices.value if isinstance(indices, Handle) else indices
     if known is None or not isinstance(size, int):
         return indices
+    if isinstance(known, int):
+        if not -size <= known < size:
+            _out_of_range(known, axis, kind)
+        return known % size
     wrong = known.ravel()[((known < -size) | (known >= size)).ravel()]
     if wrong.size:
-        no_index(f"index {wrong[0]} is out of range for axis {axis} of {kind!r}, whose size is {size}")
-    if isinstance(indices, Handle):
-        return indices
-    return np.where(known < 0, known + size, known)
+        _out_of_range(int(wrong[0]), axis, kind)
+    return indices if isinstance(indices, Handle) else np.where(known < 0, known + size, known)
+
+
+def _out_of_range(index: int, axis: int, kind: TensorType) -> NoReturn:
+    assert kind.shape is not None
+    no_index(f"index {index} is out of range for axis {axis} of {kind!r}, whose size is {kind.shape[axis]}")
 
 
 def _part(key: slice, size: Axis) -> Item:

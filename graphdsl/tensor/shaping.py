@@ -73,7 +73,7 @@ class Shaping(NdArray):
         """
         row_major(order, "reshape")
         if len(shape) == 1 and isinstance(shape[0], Handle) and shape[0].rank != 0:
-            return self._reshape_at_run_time(Shaping(shape[0]._v))
+            return self._reshape_at_run_time(shape[0])
         if len(shape) == 1 and isinstance(shape[0], (tuple, list, np.ndarray)):
             shape = tuple(shape[0])
         return self._reshape([_size(size, place) for place, size in enumerate(shape)])
@@ -95,10 +95,10 @@ class Shaping(NdArray):
         return self._reshape_at_run_time(shape_input(dims))
 
     def _reshape_at_run_time(self, shape: Any) -> Any:
-        if isinstance(shape, Handle):
+        if not isinstance(shape, list):
             if shape.dtype.kind not in ("int", "uint") or (shape.rank or 1) != 1:
                 refuse(f"a shape of type {shape.type!r}", "reshape takes ints or one 1-D tensor of integers")
-            shape = Shaping(shape._v).astype(np.int64)
+            shape = shape.astype(np.int64)
             if opset_in_force() < 14:
                 return self._emit("Reshape", self, shape=shape)
         elif opset_in_force() < 14:
