@@ -24,6 +24,7 @@ from .errors import (
     MissingRuntime,
     NameConflict,
     OpsetError,
+    RuleError,
     RunError,
     SaveError,
     ScopeError,
@@ -39,6 +40,7 @@ from .loading import load
 from .models import Model
 from .op import domain, opset
 from .saving import save
+from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .tensor import Tensor
 from .transforming import transform
 from .types import (
@@ -104,6 +106,10 @@ __all__ = [
     "NameConflict",
     "OpsetError",
     "OptionalType",
+    "Match",
+    "RewriteResult",
+    "Rule",
+    "RuleError",
     "RunError",
     "SaveError",
     "ScopeError",
@@ -158,6 +164,10 @@ __all__ = [
     "sequence",
     "sparse",
     "string",
+    "any_of",
+    "find",
+    "rewrite",
+    "rule",
     "transform",
     "uint2",
     "uint4",

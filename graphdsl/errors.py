@@ -9,6 +9,7 @@
     │   └── UnsupportedAttribute  (AttributeError)  an attribute of NumPy's arrays that tensors do not have
     ├── IndexingError         (IndexError, ValueError)  an index or axis that the tensor does not have
     ├── ScopeError            (ValueError)      a tensor used outside the body or model that it belongs to
+    ├── RuleError             (ValueError)      a rewrite rule or pattern that is not well formed
     ├── NameConflict          (ValueError)      a name that is taken, sealed or not allowed
     ├── BuildError            (ValueError)      outputs and inputs that make no model
     │   └── OpsetError                          nodes that share no opset
@@ -59,6 +60,10 @@ class IndexingError(GraphError, IndexError, ValueError):
 
 class ScopeError(GraphError, ValueError):
     """A tensor was used outside the body or model that it belongs to."""
+
+
+class RuleError(GraphError, ValueError):
+    """A rewrite rule or pattern is not well formed."""
 
 
 class NameConflict(GraphError, ValueError):

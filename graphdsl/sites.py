@@ -10,7 +10,7 @@ import sys
 from types import CodeType
 from typing import NamedTuple
 
-_LIBRARY = frozenset({"graphdsl", "graphdsl.tensor", "graphdsl.verify", "graphdsl.debug"})
+_LIBRARY = frozenset({"graphdsl", "graphdsl.tensor", "graphdsl.rewriting", "graphdsl.verify", "graphdsl.debug"})
 
 Site = tuple[CodeType, int]
 

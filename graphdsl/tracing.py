@@ -24,7 +24,7 @@ DEEPEST_BODY = 31
 
 def wrap(values: Sequence[Value]) -> Any:
     """Values as what users hold: one tensor, or a tuple of several."""
-    tensors = tuple(map(Tensor, values))
+    tensors = tuple(map(current_trace().handle or Tensor, values))
     return tensors[0] if len(tensors) == 1 else tensors
 
 
@@ -79,15 +79,19 @@ def trace_graph(
         BuildError: the callable returns no tensors, or bodies are nested deeper than protobuf reads.
         ScopeError: it uses tensors of another body.
     """
+    _check_depth(trace)
+    with tracing(trace):
+        inputs = tuple([Input(label, kind, trace, trace.site) for label, kind in parameters])
+        outputs = as_outputs(function(*map(Tensor, inputs)), trace.label)
+    return close_graph(name, trace, inputs, outputs)
+
+
+def _check_depth(trace: Trace) -> None:
     if trace.depth > DEEPEST_BODY:
         raise BuildError(
             f"{trace.label} would be nested {trace.depth} deep; protobuf reads at most {DEEPEST_BODY} levels of "
             f"bodies: move an inner one out, or into a @gd.function" + at(trace.site)
         )
-    with tracing(trace):
-        inputs = tuple([Input(label, kind, trace, trace.site) for label, kind in parameters])
-        outputs = as_outputs(function(*map(Tensor, inputs)), trace.label)
-    return close_graph(name, trace, inputs, outputs)
 
 
 def close_graph(name: str, trace: Trace, inputs: tuple[Input, ...], outputs: tuple[Output, ...]) -> Graph:
@@ -269,6 +273,7 @@ def _replay_body(
     graph: Graph, values: Mapping[Value, Value | None], attributes: Mapping[str, Any], expand: bool
 ) -> Graph:
     trace = Trace(graph.name, current_trace())
+    _check_depth(trace)
     with tracing(trace):
         inputs, outputs = _replay_in(trace, graph, dict(values), attributes, expand=expand)
     return close_graph(graph.name, trace, inputs, outputs)

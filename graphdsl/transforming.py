@@ -68,21 +68,22 @@ def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
     return tuple([item._v if isinstance(item, Handle) else as_tensor(item, what)._v for item in items])
 
 
-def sweep(model: M, visit: Visit) -> M:
+def sweep(model: M, visit: Visit, follow: Callable[[Node, Node], None] | None = None) -> M:
     """The model with every node visited; the same object where nothing was replaced.
 
-    `visit` is called in the trace of the node's graph, at the model's opset.
+    `visit` is called in the trace of the node's graph, at the model's opset; `follow` hears of each node that was made
+    anew because its inputs changed, with the old one.
     """
     swept: dict[Function, Schema] = {}
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
     for function in _callees_first(model.functions):
         own = function.opset_imports.get("", version)
         with schemas.opset_forced(own):
-            graph = _Sweep(visit, swept).graph(function.graph, {})
+            graph = _Sweep(visit, swept, follow).graph(function.graph, {})
         if graph is not function.graph:
             swept[function] = _called(replace(function, graph=graph), function, model)
     with schemas.opset_forced(version):
-        graph = _Sweep(visit, swept).graph(model.graph, {})
+        graph = _Sweep(visit, swept, follow).graph(model.graph, {})
     if graph is model.graph and not swept:
         return model
     kept = tuple(swept[f].function if f in swept else f for f in model.functions)
@@ -150,8 +151,11 @@ def graph_trace(graph: Graph) -> Trace:
 
 
 class _Sweep:
-    def __init__(self, visit: Visit, functions: Mapping[Function, Schema]) -> None:
+    def __init__(
+        self, visit: Visit, functions: Mapping[Function, Schema], follow: Callable[[Node, Node], None] | None
+    ) -> None:
         self._visit = visit
+        self._follow = follow
         self._functions = functions
 
     def graph(self, graph: Graph, outer: dict[Value, Value]) -> Graph:
@@ -200,6 +204,8 @@ class _Sweep:
         made = trace.call(schema, handles, attributes, len(node.outputs), node.site, node.info)
         new = made[0].node
         assert new is not None
+        if self._follow is not None:
+            self._follow(node, new)
         return new
 
     def _bodies(self, value: Any, values: dict[Value, Value]) -> Any:

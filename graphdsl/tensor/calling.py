@@ -276,15 +276,23 @@ def _count(
         wanted = f"{max(least, 1)} to {most} outputs" if most != FOREVER else f"at least {max(least, 1)} outputs"
         wanted = "1 output" if most == 1 else wanted
         raise SignatureError(f"{schema.label} has {wanted}, got outputs={outputs!r}" + at(site))
+    returned = _returned_by_body(schema, attributes)
+    if returned not in (None, outputs):
+        raise SignatureError(f"{schema.label} has {returned} outputs by its body, got outputs={outputs!r}" + at(site))
     return outputs
 
 
-def _implied_outputs(schema: Schema, given: list[Any], attributes: Mapping[str, Any]) -> int | None:
-    if schema.name in ("If", "Loop", "Scan", "SequenceMap") and not schema.domain:
-        body = next(iter(attributes[n] for n in ("then_branch", "body") if n in attributes))
-        return len(body.outputs) - (schema.name == "Loop")
-    if schema.name != "Split" or schema.domain:
+def _returned_by_body(schema: Schema, attributes: Mapping[str, Any]) -> int | None:
+    """How many outputs a body makes; None where the operator has none."""
+    if schema.domain or schema.name not in ("If", "Loop", "Scan", "SequenceMap"):
         return None
+    body = next(iter(attributes[n] for n in ("then_branch", "body") if n in attributes))
+    return len(body.outputs) - (schema.name == "Loop")
+
+
+def _implied_outputs(schema: Schema, given: list[Any], attributes: Mapping[str, Any]) -> int | None:
+    if schema.name != "Split" or schema.domain:
+        return _returned_by_body(schema, attributes)
     if "num_outputs" in attributes:
         return int(attributes["num_outputs"])
     if "split" in attributes:
