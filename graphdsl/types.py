@@ -141,7 +141,7 @@ def as_dtype(spec: Any) -> DType:
     if found is None and spec is not None and not isinstance(spec, int):
         try:
             dtype = np.dtype(spec)
-        except TypeError:
+        except (TypeError, ValueError):
             pass
         else:
             found = string if dtype.kind in "US" else _BY_NUMPY.get(dtype.newbyteorder("="))
@@ -361,6 +361,15 @@ def from_text(text: str) -> Type | None:
         element = from_text(inner)
         return None if element is None else sequence(element) if kind == "seq" else optional(element)
     return None
+
+
+def without_sizes(of: Type) -> Type:
+    """The type with every dimension unknown; ranks stay."""
+    if isinstance(of, TensorType):
+        return of if of.shape is None else tensor_type(of.dtype, (None,) * len(of.shape))
+    if isinstance(of, SequenceType):
+        return sequence(without_sizes(of.element))
+    return optional(without_sizes(of.element)) if isinstance(of, OptionalType) else of
 
 
 def same_dims(left: Shape | None, right: Shape | None) -> builtins.bool:
