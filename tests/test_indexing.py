@@ -201,6 +201,17 @@ def test_masks_that_are_tensors() -> None:
     agree(lambda x, m: x[m, [0, 1]], X, X[:, :, 0] == [[0, 1, 1], [1, 1, 20]])
 
 
+def test_where_a_mask_leaves_numpy() -> None:
+    """The rows of docs/numpy.md: a mask that is too short at run time, an index that is broadcast away."""
+    short = compute(lambda x, m: x[m], X, np.array([True]), what=NAMED)
+    assert_same(short.arrays[0], X[:1])
+    with pytest.raises(IndexError):
+        X[np.array([True])]
+    x = gd.input("x", gd.float32[0, 3])
+    assert np.zeros((0, 3))[np.zeros((0, 1), int), [[5]]].shape == (0, 1)
+    assert refusal(lambda: x[np.zeros((0, 1), int), [[5]]]).startswith("index 5 is out of range for axis 1")
+
+
 def test_named_dimensions_are_kept() -> None:
     x = gd.input("x", gd.float32["n", "m", 8])
     assert x[0].shape == ("m", 8)

@@ -384,3 +384,15 @@ def test_the_judge_rejects() -> None:
         assert_within(np.float32([1]), np.ones((1, 1), np.longdouble), 1)
     with pytest.raises(AssertionError, match="allowed"):
         assert_within(np.float32([np.nan]), np.ones(1, np.longdouble), 1)
+
+
+def test_where_the_runtime_leaves_numpy() -> None:
+    """The rows of docs/numpy.md that no other test has."""
+    nothing = np.zeros((0, 2), np.float32)
+    assert compute(lambda x: (x.max(0), x.min(0)), nothing).arrays[0].tolist() == [-np.inf, -np.inf]
+    assert compute(lambda x: x.min(0), nothing.astype(np.int32)).arrays[0].tolist() == [2**31 - 1] * 2
+    assert compute(lambda x: x.mean(0), nothing).arrays[0].tolist() == [0, 0]
+    first, later = np.float32([np.nan, 1, 2]), np.float32([1, np.nan, 2])
+    assert np.isnan(compute(lambda x: x.max(), first).arrays[0])
+    assert compute(lambda x: x.max(), later).arrays[0] == 2
+    assert compute(lambda x: x.argmin(), later).arrays[0] in (0, 1)
