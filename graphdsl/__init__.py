@@ -41,6 +41,7 @@ from .models import Model
 from .op import domain, opset
 from .saving import save
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
+from .sharpening import strict_shapes
 from .tensor import Tensor
 from .transforming import transform
 from .types import (
@@ -163,6 +164,7 @@ __all__ = [
     "save",
     "sequence",
     "sparse",
+    "strict_shapes",
     "string",
     "any_of",
     "find",

@@ -1,33 +1,23 @@
-"""Dimension expressions: `n`, `n + m`, `2*n`, `(h - 1)//2 + 1`, in one canonical form each.
+"""Dimension expressions as users meet them: `n`, `n + m`, `2*n`, `(h + 1)//2`, written and read as text.
 
-A dimension of a shape is a non-negative int, a `Dim` (an expression over named dimensions) or None (unknown). Two
-expressions that are equal as polynomials over the same names are equal, hash alike and print alike.
+A dimension of a shape is a non-negative int, a `Dim` (an expression over named dimensions) or None (unknown). The
+arithmetic is that of `algebra`: expressions of one canonical form are equal, hash alike and print alike.
 """
 
 import ast
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias, Union
+from functools import lru_cache
+from numbers import Integral
+from typing import Any, NoReturn, TypeAlias, Union
 
-from .errors import TypeSpecError
+from . import algebra
+from .algebra import MAX_TEXT, Call, Terms
+from .errors import FrozenValueError, TypeSpecError
+from .sites import at, caller
 
-
-class _Call(NamedTuple):
-    """An atom that is not a name: `left // right`, `left % right`, max or min."""
-
-    function: str
-    left: "int | Dim"
-    right: "int | Dim"
-
-    def __str__(self) -> str:
-        if self.function in ("max", "min"):
-            return f"{self.function}({self.left}, {self.right})"
-        return f"{_factor(self.left)}{self.function}{_factor(self.right)}"
-
-
-_Atom: TypeAlias = Union[str, _Call]
-_Monomial: TypeAlias = tuple[_Atom, ...]
-Axis: TypeAlias = "int | Dim | None"
+Size: TypeAlias = Union[int, "Dim"]
+Axis: TypeAlias = Union[int, "Dim", None]
 
 
 class Dim:
@@ -44,9 +34,10 @@ class Dim:
 
     __slots__ = ("_hash", "_terms", "origin", "text")
 
-    _terms: tuple[tuple[_Monomial, int], ...]
+    _terms: Terms
     _hash: int
     text: str
+    """The expression as ONNX's `dim_param` holds it; `parse` reads it back."""
     origin: Any
     """How to compute it when the model runs, as `Tensor.shape` recorded it; not part of equality."""
 
@@ -60,41 +51,29 @@ class Dim:
     def symbols(self) -> frozenset[str]:
         """The names that occur in the expression."""
         found: set[str] = set()
-        stack: list[Dim] = [self]
+        stack: list[Terms] = [self._terms]
         while stack:
-            for monomial, _ in stack.pop()._terms:
+            for monomial in stack.pop():
                 for atom in monomial:
                     if isinstance(atom, str):
                         found.add(atom)
                     else:
-                        stack += [side for side in (atom.left, atom.right) if isinstance(side, Dim)]
+                        stack += atom.sides
         return frozenset(found)
 
     @property
     def is_symbol(self) -> bool:
         """Whether this is one bare name."""
-        (monomial, factor), *more = self._terms
-        return not more and factor == 1 and len(monomial) == 1 and isinstance(monomial[0], str)
+        return isinstance(algebra.only_atom(self._terms), str)
 
-    def substitute(self, sizes: Mapping[str, "int | Dim"]) -> "int | Dim":
+    def substitute(self, sizes: Mapping[str, Size]) -> Size:
         """The expression with names replaced by numbers or other expressions.
 
         Raises:
             ZeroDivisionError: a divisor becomes 0.
+            TypeSpecError: the result is too long an expression.
         """
-        total: int | Dim = 0
-        for monomial, factor in self._terms:
-            product: int | Dim = factor
-            for atom in monomial:
-                value: int | Dim
-                if isinstance(atom, str):
-                    value = sizes.get(atom, _symbol(atom))
-                else:
-                    sides = [s.substitute(sizes) if isinstance(s, Dim) else s for s in (atom.left, atom.right)]
-                    value = _FUNCTIONS[atom.function](*sides)
-                product = product * value
-            total = total + product
-        return total
+        return _substituted(self._terms, sizes)
 
     def __add__(self, other: Any) -> Any:
         return _arithmetic("+", self, other)
@@ -129,9 +108,21 @@ class Dim:
     def __neg__(self) -> Any:
         return _arithmetic("*", -1, self)
 
+    def __truediv__(self, _: Any) -> NoReturn:
+        raise FrozenValueError(f"the dimension {self.text!r} is divided by //, not by /" + at(caller()))
+
+    def _compare(self, _: Any) -> NoReturn:
+        raise FrozenValueError(
+            f"the dimension {self.text!r} has a size only when the model runs, so that no order is known; "
+            "compare tensors, as in op.Size(x) > 3, and choose by op.If or op.Where" + at(caller())
+        )
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compare
+    __array_ufunc__ = None
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Dim):
-            return self._terms == other._terms
+            return self.text == other.text
         if isinstance(other, str):
             return self == parse(other)
         return False
@@ -156,20 +147,6 @@ def from_origin(dim: Dim, origin: Any) -> Dim:
     return copy
 
 
-def maximum(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    """The larger of two dimensions, as an expression where it is not known."""
-    if isinstance(left, int) and isinstance(right, int):
-        return max(left, right)
-    return left if left == right else _call("max", *sorted((left, right), key=str))
-
-
-def minimum(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    """The smaller of two dimensions, as an expression where it is not known."""
-    if isinstance(left, int) and isinstance(right, int):
-        return min(left, right)
-    return left if left == right else _call("min", *sorted((left, right), key=str))
-
-
 def as_axis(value: object) -> Axis:
     """Read one dimension of a shape: an int, a name or expression, or None for unknown.
 
@@ -187,178 +164,204 @@ def as_axis(value: object) -> Axis:
     try:
         size = value.__index__()  # type: ignore[attr-defined]
     except AttributeError:
-        raise TypeSpecError(
-            f"a dimension is an int, a name or None, not {value!r} ({type(value).__name__})"
-        ) from None
+        raise TypeSpecError(f"a dimension is an int, a name or None, not {value!r} ({type(value).__name__})") from None
     if size < 0:
         raise TypeSpecError(f"a dimension is not negative, got {size}; write None for an unknown dimension")
     return int(size)
 
 
-_NAME_LIKE = re.compile(r"[^\W\d][\w.:/]*(-[^\W\d][\w.:/]*)*\Z")
-_MAX_TEXT = 1000
+# Arithmetic
 
 
-def parse(text: str) -> "int | Dim":
-    """Read a dimension as ONNX writes it in `dim_param`: an expression, else the whole text as one name.
-
-    A hyphen between letters (`batch-size`) belongs to the name.
-    """
-    if _NAME_LIKE.match(text) or len(text) > _MAX_TEXT:
-        return _symbol(text)
-    try:
-        return _read(ast.parse(text, mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
-        return _symbol(text)
+def ceil_div(left: Size, right: Size) -> Size:
+    """The quotient of two sizes rounded up."""
+    if isinstance(right, int) and right > 0:
+        return _compute("//", left + right - 1, right)
+    return 0 - _compute("//", 0 - left, right)
 
 
-def _read(node: ast.expr) -> "int | Dim":
-    """One syntax node as a dimension; ValueError for what is no dimension expression."""
-    match node:
-        case ast.Constant(value=int() as number) if not isinstance(number, bool) and abs(number) < 2**63:
-            return number
-        case ast.Name(id=name):
-            return _symbol(name)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return 0 - _read(operand)
-        case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _SYNTAX:
-            return _FUNCTIONS[_SYNTAX[type(operator)]](_read(left), _read(right))
-        case ast.Call(func=ast.Name(id="floor"), args=[ast.BinOp(left=left, op=ast.Div(), right=right)], keywords=[]):
-            return _read(left) // _read(right)
-        case ast.Call(func=ast.Name(id=name), args=[first, *rest], keywords=[]) if name.lower() in ("max", "min"):
-            value = _read(first)
-            for more in rest:
-                value = _FUNCTIONS[name.lower()](value, _read(more))
-            return value
-    raise ValueError("not a dimension expression")
+def maximum(*sides: Size) -> Size:
+    """The largest of several sizes, as an expression where it is not known."""
+    return _compute("max", *sides)
 
 
-_SYNTAX: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
+def minimum(*sides: Size) -> Size:
+    """The smallest of several sizes, as an expression where it is not known."""
+    return _compute("min", *sides)
+
+
+def is_never_negative(size: Size) -> bool:
+    """Whether a size is surely 0 or more, as every name is; False where that cannot be told cheaply."""
+    return algebra.never_negative(_terms(size))
+
+
+_FUNCTIONS: dict[str, Callable[..., Terms]] = {
+    "+": algebra.add,
+    "-": lambda left, right: algebra.add(left, right, -1),
+    "*": algebra.multiply,
+    "//": algebra.divide,
+    "%": lambda left, right: algebra.add(left, algebra.multiply(right, algebra.divide(left, right)), -1),
+    "max": algebra.maximum,
+    "min": algebra.minimum,
 }
 
 
+def _compute(function: str, *sides: Size) -> Size:
+    return _made(_FUNCTIONS[function](*map(_terms, sides)))
+
+
 def _arithmetic(function: str, left: Any, right: Any) -> Any:
-    if not (isinstance(left, (int, Dim)) and isinstance(right, (int, Dim))) or isinstance(left, bool):
-        return NotImplemented
-    result = _COMPUTE[function](left, right)
-    origins = [side.origin if isinstance(side, Dim) else side for side in (left, right)]
+    sides: list[Size] = []
+    for side in (left, right):
+        if isinstance(side, Integral) and not isinstance(side, bool):
+            sides.append(int(side))
+        elif isinstance(side, Dim):
+            sides.append(side)
+        else:
+            return NotImplemented
+    result = _compute(function, *sides)
+    origins = [side.origin if isinstance(side, Dim) else side for side in sides]
     if isinstance(result, Dim) and None not in origins:
         return from_origin(result, (function, *origins))
     return result
 
 
-def _add(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    total = dict(_terms(left))
-    for monomial, factor in _terms(right):
-        total[monomial] = total.get(monomial, 0) + factor
-    return _make(total)
+def _substituted(terms: Terms, sizes: Mapping[str, Size]) -> Size:
+    total: Size = 0
+    for monomial, factor in terms.items():
+        product: Size = factor
+        for atom in monomial:
+            if isinstance(atom, Call):
+                product = product * _compute(atom.function, *[_substituted(side, sizes) for side in atom.sides])
+            else:
+                product = product * sizes.get(atom, _symbol(atom))
+        total = total + product
+    return total
 
 
-def _subtract(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    return _add(left, _multiply(-1, right))
+def _terms(size: Size) -> Terms:
+    return size._terms if isinstance(size, Dim) else algebra.number(size)
 
 
-def _multiply(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    product: dict[_Monomial, int] = {}
-    for a, m in _terms(left):
-        for b, n in _terms(right):
-            key = tuple(sorted(a + b, key=str))
-            product[key] = product.get(key, 0) + m * n
-    return _make(product)
-
-
-def _divide(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    if right == 0:
-        raise ZeroDivisionError(f"{left} // 0")
-    if isinstance(left, int) and isinstance(right, int):
-        return left // right
-    if isinstance(right, int) and right > 0:
-        whole = {m: f // right for m, f in _terms(left) if f % right == 0}
-        rest = {m: f for m, f in _terms(left) if f % right}
-        if () in rest and len(rest) == 1:  # (4*n + 3)//2 = 2*n + 1
-            return _make(whole | {(): rest[()] // right})
-        if not rest:
-            return _make(whole)
-        if whole:
-            return _make(whole) + _call("//", _make(rest), right)
-    if left == right or left == 0:
-        return 1 if left == right else 0
-    return _call("//", left, right)
-
-
-def _modulo(left: "int | Dim", right: "int | Dim") -> "int | Dim":
-    if right == 0:
-        raise ZeroDivisionError(f"{left} % 0")
-    if isinstance(left, int) and isinstance(right, int):
-        return left % right
-    if isinstance(right, int) and right > 0:
-        rest = _make({m: f % right for m, f in _terms(left)})
-        return rest if isinstance(rest, int) else _call("%", rest, right)
-    return 0 if left == right or left == 0 else _call("%", left, right)
-
-
-def _terms(side: "int | Dim") -> tuple[tuple[_Monomial, int], ...]:
-    if isinstance(side, Dim):
-        return side._terms
-    return (((), side),) if side else ()
+def _made(terms: Terms) -> Size:
+    """The size that an expression is: a plain int where no name is left."""
+    if not any(terms):
+        return terms.get((), 0)
+    atom = algebra.only_atom(terms)
+    return _dim(terms, atom if isinstance(atom, str) else algebra.text_of(terms))
 
 
 def _symbol(name: str) -> Dim:
-    result = _make({(name,): 1})
-    assert isinstance(result, Dim)
-    return result
+    return _dim({(name,): 1}, name)
 
 
-def _call(function: str, left: "int | Dim", right: "int | Dim") -> Dim:
-    result = _make({(_Call(function, left, right),): 1})
-    assert isinstance(result, Dim)
-    return result
-
-
-def _make(terms: Mapping[_Monomial, int]) -> "int | Dim":
-    """The canonical dimension of a sum of monomials: a plain int where no name is left."""
-    kept = {m: f for m, f in terms.items() if f}
-    if not kept:
-        return 0
-    if len(kept) == 1 and () in kept:
-        return kept[()]
+def _dim(terms: Terms, text: str) -> Dim:
     dim = object.__new__(Dim)
-    dim._terms = tuple(sorted(kept.items(), key=lambda term: (not term[0], [str(a) for a in term[0]])))
-    dim.text = _render(dim._terms)
-    dim._hash = hash(dim.text)
-    dim.origin = None
+    dim._terms, dim.text, dim._hash, dim.origin = terms, text, hash(text), None
     return dim
 
 
-def _render(terms: tuple[tuple[_Monomial, int], ...]) -> str:
-    text = ""
-    positive_first = sorted(terms, key=lambda term: (not term[0], term[1] < 0))
-    for monomial, factor in positive_first:
-        factors = [str(a) if isinstance(a, str) or a.function in ("max", "min") else f"({a})" for a in monomial]
-        if len(monomial) == 1 and factor in (1, -1):
-            factors = [str(monomial[0])]
-        if not monomial or abs(factor) != 1:
-            factors = [str(abs(factor)), *factors]
-        body = "*".join(factors)
-        sign = "-" if factor < 0 else "+"
-        text += f" {sign} {body}" if text else f"{'-' if factor < 0 else ''}{body}"
-    return text
+# Text
+
+_NAME_LIKE = re.compile(r"[^\W\d]\w*([.:/-][^\W\d]\w*)*\Z")
+_MAX_POWER = 8
 
 
-def _factor(side: "int | Dim") -> str:
-    return str(side) if isinstance(side, int) or side.is_symbol else f"({side})"
+def parse(text: str) -> Size:
+    """Read a dimension as ONNX writes it in `dim_param`: an expression, else the whole text as one name.
+
+    A hyphen, colon, full stop or slash between words (`batch-size`) belongs to the name. Expressions are read as
+    exporters write them: `(h - 1)//2 + 1`, `floor(h/2 - 1/2) + 1`, `Max(1, n)`, `s0**2`, `Mod(n, 2)`. A name that is
+    no Python name stands in quotes within a larger expression: `2*'batch-size'`.
+    """
+    if len(text) > MAX_TEXT or _NAME_LIKE.match(text) or not text.isprintable():
+        return _symbol(text)
+    return _parsed(text)
 
 
-_COMPUTE: dict[str, Callable[[Any, Any], "int | Dim"]] = {
-    "+": _add,
-    "-": _subtract,
-    "*": _multiply,
-    "//": _divide,
-    "%": _modulo,
-}
-_FUNCTIONS = _COMPUTE | {"max": maximum, "min": minimum}
+@lru_cache(4096)
+def _parsed(text: str) -> Size:
+    try:
+        body = ast.parse(text, mode="eval").body
+        size = _whole(_read(body))
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
+        return _symbol(text)
+    comment = text.encode()[body.end_col_offset :].strip(b" )")
+    return _symbol(text) if comment or (isinstance(size, int) and size < 0) else size
+
+
+_Ratio: TypeAlias = tuple[Size, Size]
+
+
+def _read(node: ast.expr) -> _Ratio:
+    """One syntax node as numerator and denominator; ValueError for what is no dimension expression."""
+    match node:
+        case ast.Constant(value=int() as number) if not isinstance(number, bool) and number < 2**63:
+            return number, 1
+        case ast.Constant(value=float() as number) if number < 2**53 and number.as_integer_ratio()[1] <= 2**20:
+            return number.as_integer_ratio()
+        case ast.Constant(value=str() as name) if parse(name) == _symbol(name):
+            return _symbol(name), 1
+        case ast.Name(id=name):
+            return _symbol(name), 1
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return _read_operator(ast.Sub(), (0, 1), _read(operand))
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int() as power)) if 0 <= power <= _MAX_POWER:
+            base = _read(left)
+            result: _Ratio = 1, 1
+            for _ in range(power):
+                result = _read_operator(ast.Mult(), result, base)
+            return result
+        case ast.BinOp(left=left, op=operator, right=right):
+            return _read_operator(operator, _read(left), _read(right))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if args:
+            return _read_call(name.lower(), [_read(arg) for arg in args])
+    raise ValueError("not a dimension expression")
+
+
+def _read_operator(operator: ast.operator, left: _Ratio, right: _Ratio) -> _Ratio:
+    (a, b), (c, d) = left, right
+    match operator:
+        case ast.Add():
+            found = (a + c, b) if b == d else (a * d + c * b, b * d)
+        case ast.Sub():
+            found = (a - c, b) if b == d else (a * d - c * b, b * d)
+        case ast.Mult():
+            found = a * c, b * d
+        case ast.Div():
+            found = a * d, b * c
+        case ast.FloorDiv():
+            found = a * d // (b * c), 1
+        case ast.Mod():
+            found = _whole(left) % _whole(right), 1
+        case _:
+            raise ValueError("not a dimension expression")
+    if any(isinstance(side, int) and abs(side) >= 2**63 for side in found):
+        raise ValueError("too large for a dimension")
+    return found
+
+
+def _read_call(name: str, sides: list[_Ratio]) -> _Ratio:
+    match name, sides:
+        case "floor", [(a, b)]:
+            return a // b, 1
+        case "ceil" | "ceiling", [(a, b)]:
+            return ceil_div(a, b), 1
+        case "floordiv", [left, right]:
+            return _read_operator(ast.FloorDiv(), left, right)
+        case "ceildiv", [(a, b), (c, d)]:
+            return ceil_div(a * d, b * c), 1
+        case "mod" | "pythonmod", [left, right]:
+            return _read_operator(ast.Mod(), left, right)
+        case "max", _:
+            return maximum(*map(_whole, sides)), 1
+        case "min", _:
+            return minimum(*map(_whole, sides)), 1
+    raise ValueError("not a dimension expression")
+
+
+def _whole(ratio: _Ratio) -> Size:
+    size = algebra.quotient(*map(_terms, ratio))
+    if size is None:
+        raise ValueError("not an integer")
+    return _made(size)

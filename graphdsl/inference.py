@@ -15,13 +15,14 @@ from onnx.defs import OpSchema
 
 from . import bodies, contributed, uninferred
 from .attributes import to_attribute
+from .contents import contents, known_array
 from .demands import unmet
-from .errors import InferenceError
+from .errors import InferenceError, SignatureError
 from .ir import Graph, Value, constant_array
 from .ranks import with_ranks
 from .refusals import check_dtypes, explain
 from .schemas import Schema
-from .sharpening import sharpen
+from .sharpening import is_settled, sharpen
 from .sites import Site, at
 from .types import SequenceType, TensorType, Type, from_proto, from_text, sequence, tensor_type, to_proto
 
@@ -87,36 +88,47 @@ def infer(
         InferenceError: the operator refuses these inputs; the message names them, the operator and the site.
     """
     key: Any = types
-    if count != 1 or attributes or schema.name in READS:
-        contents = [_contents(inputs[i]) for i in READS.get(schema.name, ()) if i < len(inputs)]
-        key = (types, count, *[(name, _hashable(value)) for name, value in attributes.items()], *contents)
+    if count != 1 or attributes or schema.rule is not None or schema.name in READS:
+        if schema.rule is not None:  # it may read any constant
+            read = [_hashable(constant_array(value)) for value in inputs]
+        else:
+            read = [_contents(inputs[i]) for i in READS.get(schema.name, ()) if i < len(inputs)]
+        key = (types, count, *[(name, _hashable(value)) for name, value in attributes.items()], *read)
     try:
         found: tuple[Type | None, ...] | None = schema.memo.get(key)
-    except TypeError:  # a large array or a proto among the attributes
+    except TypeError:  # a large array or a proto
         return _infer(schema, inputs, attributes, count, site)
     if found is None:
         found = _infer(schema, inputs, attributes, count, site)
+        if not is_settled(schema, inputs, attributes):
+            return found
         if len(schema.memo) >= _MOST_REMEMBERED:
             schema.memo.clear()
         schema.memo[key] = found
     return found
 
 
-def _hashable(attribute: Any) -> Any:
-    """An attribute as part of a key: a small array by its contents, anything else as it is."""
-    if isinstance(attribute, np.ndarray) and attribute.size <= _MOST_READ and attribute.dtype.kind != "O":
-        return attribute.dtype, attribute.shape, attribute.tobytes()
-    return attribute
+def _hashable(value: Any) -> Any:
+    """A value as part of a key: a small array by its contents, anything else as it is."""
+    if isinstance(value, np.ndarray) and value.size <= _MOST_READ and value.dtype.kind != "O":
+        return value.dtype, value.shape, value.tobytes()
+    return value
 
 
-def _contents(value: Value | None) -> bytes | None:
+def _contents(value: Value | None) -> Any:
+    """What the answer depends on of an input that is read: its bytes where they are known, else what is known of it."""
     array = _small(value)
-    return None if array is None else array.tobytes()
+    if array is not None:
+        return array.tobytes()
+    elements = contents(value)
+    return None if elements is None else tuple(elements.flat)
 
 
 def _small(value: Value | None) -> np.ndarray | None:
     array = constant_array(value)
-    return array if array is not None and array.size <= _MOST_READ else None
+    if array is None:
+        return known_array(value)
+    return array if array.size <= _MOST_READ else None
 
 
 _REFUSALS = (shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError)
@@ -127,7 +139,12 @@ def _infer(
     schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int, site: Site | None
 ) -> tuple[Type | None, ...]:
     if schema.rule is not None:
-        return tuple(schema.rule(inputs, attributes, count))
+        found = tuple(schema.rule(inputs, attributes, count))
+        if count not in (0, len(found)):
+            raise SignatureError(
+                f"{schema.label} has {len(found)} outputs by its type rule, got outputs={count}" + at(site)
+            )
+        return found
     try:
         types = bodies.output_types(schema, inputs, attributes) or _asked(schema, inputs, attributes, count)
         if problem := unmet(schema, inputs, attributes):

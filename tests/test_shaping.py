@@ -69,12 +69,12 @@ def test_reshape_to_a_shape_that_is_a_tensor(shapes: tuple[tuple[int, ...], tupl
 
 
 SYMBOLIC: dict[str, tuple[Any, list[str], Any]] = {
-    "kept": (lambda x: x.reshape(x.shape[0], -1), ["Reshape"], ("d0_0", None)),
-    "kept in place": (lambda x: x.reshape(x.shape[0], x.shape[1], 2, -1), ["Reshape"], ("d0_0", "d0_1", 2, None)),
+    "kept": (lambda x: x.reshape(x.shape[0], -1), ["Reshape"], ("d0_0", "d0_1*d0_2")),
+    "kept in place": (lambda x: x.reshape(x.shape[0], x.shape[1], 2, -1), ["Reshape"], ("d0_0", "d0_1", 2, "d0_2//2")),
     "all": (lambda x: x.reshape(x.shape), ["Reshape"], ("d0_0", "d0_1", "d0_2")),
     "a product": (lambda x: x.reshape(x.shape[0] * x.shape[1], x.shape[2]), None, None),
-    "the whole product": (lambda x: x.reshape(x.shape[0] * x.shape[1] * x.shape[2]), ["Reshape"], (None,)),
-    "merged behind": (lambda x: x.reshape(x.shape[0], x.shape[1] * x.shape[2]), ["Reshape"], ("d0_0", None)),
+    "the whole product": (lambda x: x.reshape(x.shape[0] * x.shape[1] * x.shape[2]), ["Reshape"], ("d0_0*d0_1*d0_2",)),
+    "merged behind": (lambda x: x.reshape(x.shape[0], x.shape[1] * x.shape[2]), ["Reshape"], ("d0_0", "d0_1*d0_2")),
     "swapped": (lambda x: x.reshape(x.shape[1], x.shape[0], x.shape[2]), None, None),
     "a quotient": (lambda x: x.reshape(-1, x.shape[2] // 2), None, None),
     "arithmetic": (lambda x: x.reshape(3 * x.shape[0] - x.shape[1] % 2 - 1, -1), None, None),

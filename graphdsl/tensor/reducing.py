@@ -213,7 +213,7 @@ class Reducing(Shaping):
 
         >>> import graphdsl as gd
         >>> gd.input("x", gd.float32[3, "n"]).sort()
-        <Tensor float32[3, None]>
+        <Tensor float32[3, 'n']>
         """
         no_keywords("sort", numpy)
         return self._sorted("sort", axis)[0]
