@@ -110,6 +110,10 @@ def output_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) 
     return rule(schema, inputs, attributes) if rule is not None else None
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _types(graph: Graph) -> list[Type | None]:
     return [value.type for _, value in graph.outputs]
 
@@ -128,7 +132,9 @@ def _if(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
     _check_scalar(inputs[0], bool_, "cond")
     one, other = _types(attributes["then_branch"]), _types(attributes["else_branch"])
     if len(one) != len(other):
-        raise ValueError(f"then_branch returns {len(one)} tensors, else_branch {len(other)}; both return as many")
+        raise ValueError(
+            f"then_branch returns {_counted(len(one), 'tensor')}, else_branch {len(other)}; both return as many"
+        )
     found: list[Type | None] = []
     for index, (left, right) in enumerate(zip(one, other, strict=True)):
         try:
@@ -149,12 +155,12 @@ def _loop(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Type
     if len(body.inputs) != len(states) + 2:
         raise ValueError(
             f"body takes {len(body.inputs)} parameters, and gets {len(states) + 2}: the iteration number, the "
-            f"condition and {len(states)} state tensors"
+            f"condition and {_counted(len(states), 'state tensor')}"
         )
     if len(found) < len(states) + 1:
         raise ValueError(
-            f"body returns {len(found)} tensors, and at least {len(states) + 1} are needed: the condition, then the "
-            f"{len(states)} state tensors, then what is collected"
+            f"body returns {_counted(len(found), 'tensor')}, and at least {len(states) + 1} are needed: the condition, "
+            f"then {_counted(len(states), 'state tensor')}, then what is collected"
         )
     _check_scalar(body.outputs[0].value, bool_, "the condition that body returns")
     collected = [_stacked(kind, None) for kind in found[len(states) + 1 :]]
@@ -194,12 +200,14 @@ def _scan(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Type
     states, scanned = scan_parts(schema, inputs, attributes)
     if len(body.inputs) != len(states) + len(scanned):
         raise ValueError(
-            f"body takes {len(body.inputs)} parameters, and gets {len(states) + len(scanned)}: {len(states)} state "
-            f"tensors and a slice of each of {len(scanned)} scanned inputs"
+            f"body takes {len(body.inputs)} parameters, and gets {len(states) + len(scanned)}: "
+            f"{_counted(len(states), 'state tensor')} and a slice of each of {_counted(len(scanned), 'scanned input')}"
         )
     found = _types(body)
     if len(found) < len(states):
-        raise ValueError(f"body returns {len(found)} tensors, fewer than the {len(states)} state tensors")
+        raise ValueError(
+            f"body returns {_counted(len(found), 'tensor')}, fewer than the {_counted(len(states), 'state tensor')}"
+        )
     batched = schema.since == 8
     axes = [1] * len(scanned) if batched else scan_axes(schema, attributes, len(scanned))
     length, batch = None, None

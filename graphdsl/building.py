@@ -2,12 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, overload
 
 import numpy as np
 
 from . import schemas
-from .emission import least_ir_version
+from .emission import is_readable, least_ir_version
 from .errors import BuildError, OpsetError, SignatureError
 from .ir import Constant, Graph, Input, Node, Output, Value
 from .models import Model
@@ -17,7 +18,7 @@ from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_outputs, seal
 from .types import as_dtype, as_type, is_type
-from .walk import Survey, dependencies, functions, reachable, survey
+from .walk import Survey, deepest, dependencies, functions, reachable, survey
 
 PRODUCER = "graphdsl"
 
@@ -119,8 +120,41 @@ def assemble(
     called = functions(used.operators)
     if called:
         used = survey(graph, *(function.graph for function in called))
+        _check_functions(used, what, site)
     imports = choose_opsets(used, opset, what, site)
-    return Model(graph, imports, least_ir_version(used, imports, called), called, producer=PRODUCER)
+    built = Model(graph, imports, least_ir_version(used, imports, called), called, producer=PRODUCER)
+    if used.graphs > _SHALLOW:
+        _check_depth(built, what, site)
+    return built
+
+
+_SHALLOW = 28
+"""Bodies nested no deeper than this can be read whatever they hold."""
+
+
+def _check_depth(built: Model, what: str, site: Site | None) -> None:
+    """How deep is too deep depends on what the innermost body holds, so the answer is protobuf's."""
+    depth, node = max((deepest(part) for part in (built.graph, *(f.graph for f in built.functions))), key=itemgetter(0))
+    if depth > _SHALLOW and not is_readable(built):
+        raise BuildError(
+            f"{what}: a body of {node.schema.label if node else '?'} is nested {depth} deep, where what it holds is "
+            f"beyond what protobuf reads; move an inner body out, or into a @gd.function"
+            + at(node.site if node else site)
+        )
+
+
+def _check_functions(used: Survey, what: str, site: Site | None) -> None:
+    """Refuse two functions of one name that are not overloads of each other."""
+    first: dict[tuple[str, str], Node] = {}
+    for schema, node in used.operators.items():
+        if schema.function is not None:
+            other = first.setdefault((schema.domain, schema.name), node)
+            known = other.schema.function
+            if known is None or known.origin is not schema.function.origin:
+                raise BuildError(
+                    f"{what}: two functions are named {schema.label!r}; rename one of them{at(other.site)}"
+                    f"{at(node.site)}" + at(site)
+                )
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:

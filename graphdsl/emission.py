@@ -15,7 +15,7 @@ from .attributes import to_attribute
 from .errors import BuildError
 from .ir import SEALED, Constant, Function, Graph, Input, ModelData, Node, Value
 from .sites import locate
-from .types import TensorType, to_proto
+from .types import TensorType, to_proto, without_sizes
 from .walk import Survey, constants, functions, operators
 
 NUMBER = "gd#"
@@ -67,6 +67,8 @@ class Emitter:
         self._counters: dict[str, int] = {}
         self._top: Any = None
         self._overloads: dict[Function, str] = {}
+        self._in_function = False
+        """Whether bodies are those of a function, which holds for other sizes than it was traced with."""
 
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
@@ -111,7 +113,7 @@ class Emitter:
         if raw is not None:
             info.MergeFromString(raw)
         elif value.type is not None:
-            info.type.CopyFrom(to_proto(value.type))
+            info.type.CopyFrom(to_proto(without_sizes(value.type) if self._in_function else value.type))
         info.name = name
 
     def _listed(self, value: Value, proto: Any) -> None:
@@ -249,6 +251,7 @@ class Emitter:
 
     def _function(self, function: Function, model_imports: Mapping[str, int], proto: Any) -> None:
         """A local function; it has no initializers, so its constants are Constant nodes."""
+        self._in_function = True
         graph = function.graph
         if function.extras:
             proto.MergeFromString(function.extras)
@@ -375,6 +378,16 @@ def _lacks_data(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor's own data fields are all empty, as they are where its raw data was taken out."""
     fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
     return not any(len(getattr(tensor, field)) for field in fields)
+
+
+def is_readable(model: ModelData) -> bool:
+    """Whether protobuf reads the model back, which it does not if bodies and types are nested too deep."""
+    proto = Emitter(store=lambda tensor, array: True).model(model)
+    try:
+        onnx.ModelProto.FromString(proto.SerializeToString())
+    except Exception:  # protobuf's DecodeError has no public name in all its versions
+        return False
+    return True
 
 
 def function_bytes(function: Function, opset: int) -> bytes:

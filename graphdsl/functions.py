@@ -10,7 +10,7 @@ import numpy as np
 from onnx import AttributeProto
 
 from . import schemas
-from .attributes import normalise
+from .attributes import kind_word, normalise
 from .emission import function_bytes
 from .errors import BuildError, SignatureError
 from .interfaces import Interface
@@ -63,22 +63,28 @@ class _FunctionMaker:
         formal = self._interface.names(len(inputs))
         order = [name for name, _ in formal]
         given = [None if item is None else as_tensor(item, what) for item in inputs]
-        for name in list(keywords):
-            if name in order and name not in self._interface.attributes:
-                index = order.index(name)
-                given.extend([None] * (index + 1 - len(given)))
-                given[index] = as_tensor(keywords.pop(name), what)
+        for name in [name for name in keywords if name in order]:
+            index = order.index(name)
+            given.extend([None] * (index + 1 - len(given)))
+            if given[index] is not None:
+                raise SignatureError(f"{what}: input {name!r} is given twice" + at(caller()))
+            item = keywords.pop(name)
+            given[index] = None if item is None else as_tensor(item, what)
         attributes: dict[str, Any] = {}
         values = dict(self._interface.defaults)
         for name, value in keywords.items():
             spec = self._interface.attributes.get(name)
             if spec is not None and value is not None and not isinstance(getattr(value, "reference", None), Reference):
-                try:
-                    values[name] = normalise(spec.kind, value)
-                except (TypeError, ValueError):
-                    continue  # `call` refuses it, with its message
+                value = values[name] = self._attribute(spec, value)
             attributes[name] = value
         return wrap(call(self._trace(given, values), given, attributes))
+
+    def _attribute(self, spec: AttributeSpec, value: Any) -> Any:
+        try:
+            return normalise(spec.kind, value)
+        except (TypeError, ValueError):
+            got = f"attribute {spec.name!r} is {kind_word(spec.kind)}, got {value!r} ({type(value).__name__})"
+            raise SignatureError(f"{self._interface.what}: {got}" + at(caller())) from None
 
     def _trace(self, given: list[Tensor | None], values: Mapping[str, Any]) -> Schema:
         """The schema that calls the body for inputs of these types and attributes of these values."""
@@ -88,7 +94,7 @@ class _FunctionMaker:
             required and (i >= len(given) or given[i] is None) for i, (_, required) in enumerate(formal)
         ):
             names = ", ".join(name if required else f"{name}=None" for name, required in formal)
-            raise SignatureError(f"{self._interface.what} takes ({names}), got {len(given)} inputs" + at(site))
+            raise SignatureError(f"{self._interface.what} takes ({names}), got {_inputs(len(given))}" + at(site))
         missing = [n for n, spec in self._interface.attributes.items() if spec.required and n not in values]
         if missing:
             raise SignatureError(
@@ -133,6 +139,10 @@ class _FunctionMaker:
             doc=inspect.getdoc(self._function) or "",
         )
         return self._bodies.setdefault(function_bytes(function, schemas.opset_in_force()), _schema(self, function))
+
+
+def _inputs(count: int) -> str:
+    return "1 input" if count == 1 else f"{count} inputs"
 
 
 def _hashable(values: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .demands import cause, input_names
-from .ir import Value, constant_array
+from .ir import Graph, Value, constant_array
 from .schemas import Parameter, Schema
 from .types import SequenceType, TensorType, Type, from_text, type_text
 
@@ -35,8 +35,9 @@ def explain(schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[
     problem = problem or _cleaned(native, input_names(schema, inputs))
     shown = ", ".join(f"{item.name} {_described(item.value)}" for item in given.values()) or "none"
     lines = [f"{schema.label}: {problem}", f"  inputs: {shown}"]
-    if attributes:
-        lines.append("  attributes: " + ", ".join(f"{k}={_short(v)}" for k, v in attributes.items()))
+    shown = ", ".join(f"{k}={_short(v)}" for k, v in attributes.items() if not isinstance(v, Graph))
+    if shown:
+        lines.append(f"  attributes: {shown}")
     return "\n".join(lines)
 
 

@@ -143,9 +143,8 @@ class Schema:
 
 
 def _least(parameters: tuple[Parameter, ...]) -> int:
+    """As ONNX counts: all before a variadic one belong, absent ones too."""
     needed = [i + (p.least if p.variadic else 1) for i, p in enumerate(parameters) if p.required or p.variadic]
-    if parameters and parameters[-1].variadic and not parameters[-1].least:
-        needed = needed[:-1]
     return max(needed, default=0)
 
 

@@ -67,21 +67,36 @@ class Survey(NamedTuple):
     """Each operator, with the first node that calls it."""
     types: set[Type | None]
     """The types of all inputs and outputs of nodes that are made there."""
+    graphs: int = 0
+    """How many graphs there are, bodies included."""
 
 
 def survey(*parts: Graph) -> Survey:
     """What graphs use; the functions that they call are parts of their own."""
     operators: dict[Schema, Node] = {}
     types: set[Type | None] = set()
+    count = 0
     for part in parts:
         for graph in graphs(part):
+            count += 1
             types.update([value.type for value in graph.inputs])
             for node in graph.nodes:
                 if node.schema not in operators:
                     operators[node.schema] = node
                 for value in node.outputs:
                     types.add(value.type)
-    return Survey(operators, types)
+    return Survey(operators, types, count)
+
+
+def deepest(graph: Graph) -> tuple[int, Node | None]:
+    """How deep bodies are nested in a graph, and the node that has the innermost one."""
+    depth, owner = 0, None
+    level: list[tuple[Node | None, Graph]] = [(None, graph)]
+    while level:
+        owner = level[0][0]
+        level = [(node, body) for _, outer in level for node in outer.nodes if node.attributes for body in node.bodies]
+        depth += bool(level)
+    return depth, owner
 
 
 def operators(*parts: Graph) -> dict[Schema, Node]:
