@@ -209,18 +209,12 @@ def _einsum(call: Call) -> str | None:
 # Convolution, pooling and normalisation
 
 
-def _window(call: Call) -> str | None:
+def _lists(call: Call) -> str | None:
     """Attributes of a convolution or pooling that are lists must have a value, or two, for each spatial axis."""
     shape = call.shape(0)
     if shape is None or len(shape) < 3:
         return _spatial(call)
     spatial = len(shape) - 2
-    if call.attributes.get("auto_pad", "NOTSET") == "NOTSET":
-        return _lengths(call, spatial) or _too_small(call, spatial)
-    return _lengths(call, spatial)
-
-
-def _lengths(call: Call, spatial: int) -> str | None:
     for name in ("kernel_shape", "strides", "dilations", "output_padding", "pads"):
         given = call.attributes.get(name)
         wanted = 2 * spatial if name == "pads" else spatial
@@ -231,9 +225,14 @@ def _lengths(call: Call, spatial: int) -> str | None:
     return None
 
 
-def _too_small(call: Call, spatial: int) -> str | None:
-    """Whether the window does not fit once into the padded input."""
-    weight = call.shape(1)
+def _window(call: Call) -> str | None:
+    """The lists, and the window must fit once into the padded input."""
+    shape, weight = call.shape(0), call.shape(1)
+    problem = _lists(call)
+    padded = call.attributes.get("auto_pad", "NOTSET") == "NOTSET" and not call.attributes.get("ceil_mode")
+    if problem or shape is None or not padded:
+        return problem
+    spatial = len(shape) - 2
     kernel = call.attributes.get("kernel_shape") or (None if weight is None else weight[2:])
     pads = call.attributes.get("pads", (0,) * (2 * spatial))
     dilations = call.attributes.get("dilations", (1,) * spatial)
@@ -260,7 +259,7 @@ def _convolution(call: Call) -> str | None:
 
 
 def _transposed_convolution(call: Call) -> str | None:
-    return _differ(call, (0, 1), (1, 0)) or _window(call)
+    return _differ(call, (0, 1), (1, 0)) or _lists(call)
 
 
 def _per_channel(call: Call) -> str | None:
@@ -452,6 +451,7 @@ _UNCHECKED: dict[str, Demand] = {
     "RNN": _recurrent(1),
     "Reshape": _reshape,
     "ScatterElements": _scatter_elements,
+    "Slice": _slice,
     "SpaceToDepth": _blocks_of_space,
 }
 """Demands that ONNX's inference does not enforce, or not in full: they are asked of every call."""
@@ -469,9 +469,8 @@ _ENFORCED: dict[str, Demand] = {
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "MaxPool": _window,
-    "MaxUnpool": _window,
+    "MaxUnpool": _lists,
     "QLinearMatMul": _matmul,
-    "Slice": _slice,
     "Split": _split,
     "Squeeze": _squeeze,
     "Transpose": _transpose,
