@@ -27,6 +27,16 @@ MISSING: dict[str, frozenset[gd.DType]] = {
 }
 """The dtypes that the specification lets an elementwise operator take and that no kernel computes, at opset 21."""
 
+_LARGE = frozenset({gd.uint32, gd.uint64})
+
+MISSING_ALONG_AXES: dict[str, frozenset[gd.DType]] = {
+    **dict.fromkeys(("CumSum", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _LARGE),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _LARGE | {gd.int16, gd.uint16}),
+    "NonZero": _LARGE | {gd.float64, gd.int8, gd.int16, gd.uint16},
+    "TopK": _LARGE | {gd.uint16},
+}
+"""The same for operators that work along axes, and have no kernel for bfloat16 either."""
+
 BFLOAT16 = frozenset({"Cast", "Identity", "IsInf", "IsNaN", "Sign"})
 """The elementwise operators that have a kernel for bfloat16."""
 

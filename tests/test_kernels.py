@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from kernels import BFLOAT16, DEADLY, DTYPES, FLOATS, INTEGERS, MISSING
+from kernels import BFLOAT16, DEADLY, DTYPES, FLOATS, INTEGERS, MISSING, MISSING_ALONG_AXES
 from support import build, run
 
 import graphdsl as gd
@@ -76,6 +76,24 @@ def test_every_operator_has_the_kernels_that_are_said(name: str, opset: int) -> 
         assert bool(kernels.lacking(model)) == (dtype in without), (name, dtype)
     bfloat16 = {gd.bfloat16} if gd.bfloat16 in allowed(name, opset) and name not in BFLOAT16 else set()
     assert without == MISSING.get(name, frozenset()) | bfloat16
+
+
+@pytest.mark.parametrize("opset", [21, 26])
+@pytest.mark.parametrize("name", MISSING_ALONG_AXES)
+def test_every_operator_along_axes_has_the_kernels_that_are_said(name: str, opset: int) -> None:
+    more = {"CumSum": [np.int64(0)], "TopK": [[1]]}.get(name, [])
+    without = set()
+    for dtype in allowed(name, opset):
+        with gd.opset(opset):
+            first = first_of(getattr(op, name)(gd.input("x", dtype[2, 2]), *more))
+            if not has_kernel(gd.build({"y": first})):
+                without.add(dtype)
+    assert without == MISSING_ALONG_AXES[name] | ({gd.bfloat16} & set(allowed(name, opset)))
+
+
+def first_of(found: gd.Tensor | tuple[gd.Tensor, ...]) -> gd.Tensor:
+    """The first of several outputs."""
+    return found[0] if isinstance(found, tuple) else found
 
 
 def test_the_operators_named_are_tested() -> None:
