@@ -88,10 +88,8 @@ def assert_close(got: np.ndarray, truth: Any, ulps: float, what: str = "", *, sc
     bad = np.where(special, ~((got == want) | (np.isnan(got) & np.isnan(want)) | brink), ~(error <= ulps))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise AssertionError(
-            f"{what}{list(place)} = {got[place]!r}, but it should be {want[place]!r}: {float(error[place]):.2f} units off, "
-            f"{ulps} allowed"
-        )
+        off = f"{float(error[place]):.2f} units off, {ulps} allowed"
+        raise AssertionError(f"{what}{list(place)} = {got[place]!r}, but it should be {want[place]!r}: {off}")
 
 
 def _assert_alike(got: np.ndarray, want: np.ndarray, what: str) -> None:

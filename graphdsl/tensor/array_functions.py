@@ -20,7 +20,7 @@ _METHODS: dict[str, str] = {
     **{
         name: name
         for name in (
-            *("all", "any", "argmax", "argmin", "argsort", "clip", "compress", "copy", "cumprod", "cumsum", "diagonal"),
+            *("all", "any", "argmax", "argmin", "argsort", "clip", "copy", "cumprod", "cumsum", "diagonal"),
             *("dot", "max", "mean", "min", "nonzero", "prod", "ravel", "repeat", "reshape", "round", "sort", "squeeze"),
             *("std", "sum", "swapaxes", "take", "trace", "transpose", "var"),
         )
@@ -29,7 +29,6 @@ _METHODS: dict[str, str] = {
     "amin": "min",
     "around": "round",
     "astype": "astype",
-    "permute_dims": "transpose",
 }
 """Functions that do what a method does, of the tensor that is their first argument."""
 
@@ -76,7 +75,13 @@ _COMPOSED: dict[str, Callable[..., Any]] = {}
 
 
 class ArrayFunctions(Ufuncs):
-    """NumPy's functions, called with tensors."""
+    """NumPy's functions, called with tensors.
+
+    >>> import graphdsl as gd
+    >>> x, y = gd.input("x", gd.float32["n", 3]), gd.input("y", gd.float32["n", 3])
+    >>> np.where(x > y, x, 0), np.stack([x, y]), np.sum(x, axis=1)
+    (<Tensor float32['n', 3]>, <Tensor float32[2, 'n', 3]>, <Tensor float32['n']>)
+    """
 
     __slots__ = ()
 
@@ -115,8 +120,6 @@ def _composed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _tensors(items: Iterable[Any], what: str) -> list[Any]:
     """Operands as tensors of one dtype; Python numbers and lists adopt that of the first tensor."""
-    if isinstance(items, Elementwise):
-        refuse(f"{what} of one tensor", "give a list of tensors, or split it with op.Split(t, outputs=n) first")
     given = list(items)
     like = next(item for item in given if isinstance(item, Elementwise))
     tensors = [like._tensor(item, what) for item in given]
@@ -142,6 +145,13 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     elif mask.dtype.kind != "bool":
         mask = mask != 0
     return like._emit("Where", mask, x, y)
+
+
+@_composed
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The slices of a tensor along an axis at which a condition is true (ONNX Compress)."""
+    like = _like(a, condition)
+    return like._tensor(a, "np.compress").compress(condition, axis)
 
 
 @_composed

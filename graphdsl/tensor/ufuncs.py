@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from . import mathematics
+from .division import in_float32
 from .elementwise import Elementwise, is_operand, refuse, same_dtype
 from .indexing import Indexing
 
@@ -61,7 +62,7 @@ def _node(name: str, **attributes: Any) -> Callable[..., Any]:
 
 
 def _scaled(factor: float) -> Callable[..., Any]:
-    return lambda x: x * x._constant(factor)
+    return in_float32(lambda x: x * x._constant(factor))
 
 
 def _by_kind(floats: Callable[..., Any], others: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,7 +208,13 @@ _KEYWORDS = {
 
 
 class Ufuncs(Indexing):
-    """NumPy's ufuncs, called with tensors."""
+    """NumPy's ufuncs, called with tensors.
+
+    >>> import graphdsl as gd
+    >>> x = gd.input("x", gd.float32["n"])
+    >>> np.exp(x), np.float32(2) * x, np.add.outer(x, x)
+    (<Tensor float32['n']>, <Tensor float32['n']>, <Tensor float32['n', 'n']>)
+    """
 
     __slots__ = ()
 
