@@ -10,6 +10,7 @@
 
 from . import op
 from .building import build, constant, input, model
+from .checking import check
 from .custom import custom_op
 from .dims import Dim
 from .errors import (
@@ -33,14 +34,15 @@ from .errors import (
     UnknownOperator,
     UnsupportedAttribute,
     UnsupportedError,
+    WeightError,
 )
 from .functions import function, marker
 from .inlining import inline
 from .loading import load
 from .models import Model
 from .op import domain, opset
-from .saving import save
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
+from .saving import save
 from .sharpening import strict_shapes
 from .tensor import Tensor
 from .transforming import transform
@@ -87,6 +89,7 @@ from .types import (
     uint32,
     uint64,
 )
+from .weights import weights_of, with_weights
 
 __version__ = "0.1.0"
 
@@ -102,12 +105,12 @@ __all__ = [
     "InferenceError",
     "LoadError",
     "MapType",
+    "Match",
     "MissingRuntime",
     "Model",
     "NameConflict",
     "OpsetError",
     "OptionalType",
-    "Match",
     "RewriteResult",
     "Rule",
     "RuleError",
@@ -124,15 +127,19 @@ __all__ = [
     "UnknownOperator",
     "UnsupportedAttribute",
     "UnsupportedError",
+    "WeightError",
+    "any_of",
     "bfloat16",
     "bool",
     "build",
+    "check",
     "complex64",
     "complex128",
     "constant",
     "custom_op",
     "domain",
     "double",
+    "find",
     "float",
     "float4e2m1",
     "float6e2m3",
@@ -161,15 +168,13 @@ __all__ = [
     "op",
     "opset",
     "optional",
+    "rewrite",
+    "rule",
     "save",
     "sequence",
     "sparse",
     "strict_shapes",
     "string",
-    "any_of",
-    "find",
-    "rewrite",
-    "rule",
     "transform",
     "uint2",
     "uint4",
@@ -177,4 +182,6 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "weights_of",
+    "with_weights",
 ]

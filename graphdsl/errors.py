@@ -15,6 +15,7 @@
     │   └── OpsetError                          nodes that share no opset
     ├── TypeSpecError         (TypeError, ValueError)  what cannot be read as a dtype, dimension or type
     ├── FeedError             (TypeError, ValueError)  arrays that do not fit the model's inputs
+    ├── WeightError           (ValueError)      weights that do not fit a model's constants
     ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
     ├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
     ├── SaveError             (OSError)         a file that could not be written; nothing was left behind
@@ -84,6 +85,10 @@ class TypeSpecError(GraphError, TypeError, ValueError):
 
 class FeedError(GraphError, TypeError, ValueError):
     """The arrays given to a model do not fit its inputs."""
+
+
+class WeightError(GraphError, ValueError):
+    """Weights do not fit the constants of a model: unknown names, other dtypes or shapes."""
 
 
 class CheckError(GraphError, ValueError):

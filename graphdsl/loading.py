@@ -313,7 +313,14 @@ class _Loader:
             version = 1
         known = schemas.of_file(domain, name, version)
         return known or Schema(
-            domain, name, version=version, since=version, until=FOREVER, inputs=(), outputs=(), attributes={}
+            domain,
+            name,
+            version=version,
+            since=version,
+            until=FOREVER,
+            inputs=(schemas.Parameter("inputs", "T", frozenset(), False, True, False, 0),),
+            outputs=(schemas.Parameter("outputs", "R", frozenset(), False, True, False, 0),),
+            attributes={},
         )
 
     def _callee(self, key: tuple[str, str, str]) -> Schema:

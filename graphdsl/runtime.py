@@ -206,6 +206,19 @@ def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label:
         raise _load_error(model, str(error), providers, options) from error
 
 
+def opens(model: ModelData) -> str | None:
+    """Why ONNX Runtime does not load a model; None where it does. Nothing is run, and nothing folded.
+
+    Raises:
+        MissingRuntime: ONNX Runtime is not installed.
+    """
+    try:
+        _load(model, CPU, _UNOPTIMISED, f"model {model.graph.name!r}")
+    except RunError as error:
+        return str(error)
+    return None
+
+
 def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Session:
     runtime = _runtime()
     held: list[Held] = []

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from . import schemas
 from .emission import least_ir_version
 from .errors import BuildError
-from .ir import SEALED, Function, Graph, ModelData, Node, Output, Value, next_order
+from .ir import SEALED, Function, Graph, Input, ModelData, Node, Output, Value, next_order
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
 from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
-from .walk import Survey, captured, dependencies, functions, operators
+from .walk import Survey, captured, constants, dependencies, functions, operators
 
 M = TypeVar("M", bound=ModelData)
 
@@ -68,22 +68,28 @@ def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
     return tuple([item._v if isinstance(item, Handle) else as_tensor(item, what)._v for item in items])
 
 
-def sweep(model: M, visit: Visit, follow: Callable[[Node, Node], None] | None = None) -> M:
+def sweep(
+    model: M,
+    visit: Visit,
+    follow: Callable[[Node, Node], None] | None = None,
+    values: Mapping[Value, Value] | None = None,
+) -> M:
     """The model with every node visited; the same object where nothing was replaced.
 
     `visit` is called in the trace of the node's graph, at the model's opset; `follow` hears of each node that was made
-    anew because its inputs changed, with the old one.
+    anew because its inputs changed, with the old one; `values` are replaced from the start.
     """
+    given = dict(values or {})
     swept: dict[Function, Schema] = {}
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
     for function in _callees_first(model.functions):
         own = function.opset_imports.get("", version)
         with schemas.opset_forced(own):
-            graph = _Sweep(visit, swept, follow).graph(function.graph, {})
+            graph = _Sweep(visit, swept, follow).graph(function.graph, dict(given))
         if graph is not function.graph:
             swept[function] = _called(replace(function, graph=graph), function, model)
     with schemas.opset_forced(version):
-        graph = _Sweep(visit, swept, follow).graph(model.graph, {})
+        graph = _Sweep(visit, swept, follow).graph(model.graph, dict(given))
     if graph is model.graph and not swept:
         return model
     kept = tuple(swept[f].function if f in swept else f for f in model.functions)
@@ -177,7 +183,8 @@ class _Sweep:
                         values[old] = value
                         hand_on_name(old, value)
         outputs = tuple([_renamed(output, values) for output in graph.outputs])
-        if not changed and outputs == graph.outputs:
+        listed = tuple([values.get(value, value) for value in graph.initializers])
+        if not changed and outputs == graph.outputs and listed == graph.initializers:
             return graph
         kept = without_dead(nodes, graph, [value for _, value in outputs])
         for node in kept:
@@ -186,7 +193,8 @@ class _Sweep:
                     value.name = SEALED
         ends = [value for _, value in outputs]
         free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
-        return replace(graph, nodes=tuple(kept), outputs=outputs, captures=free)
+        made = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed)
+        return _without_unused(made, graph) if listed else made
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
@@ -242,6 +250,13 @@ def _renamed(output: Output, values: Mapping[Value, Value]) -> Output:
     name, old = output
     value = values.get(old, old)
     return output if value is old else Output(name or (old.name or None), value)
+
+
+def _without_unused(graph: Graph, old: Graph) -> Graph:
+    """The graph without the listed constants that lost their last use."""
+    before, after = set(constants(old)), set(constants(graph))
+    kept = tuple([v for v in graph.initializers if v in after or v not in before or isinstance(v, Input)])
+    return graph if len(kept) == len(graph.initializers) else replace(graph, initializers=kept)
 
 
 def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list[Node]:

@@ -1,0 +1,92 @@
+"""The weights of a model by name: listed, and replaced from a mapping such as a state dict."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .emission import Emitter
+from .errors import WeightError, nearest
+from .ir import Constant, ModelData, Value
+from .sites import at, caller
+from .tensor.lifting import constant
+from .transforming import sweep
+from .types import TensorType
+from .walk import constants
+
+M = TypeVar("M", bound=ModelData)
+
+_SHOWN = 5
+
+
+def weights_of(model: ModelData) -> Mapping[str, np.ndarray]:
+    """The arrays of the model's constants by name, those of bodies included, in order of first use.
+
+    >>> import graphdsl as gd
+    >>> x = gd.input("x", gd.float32[2])
+    >>> {name: array.shape for name, array in gd.weights_of(gd.build(x * gd.constant([1.0, 2.0], "w"))).items()}
+    {'w': (2,)}
+    """
+    return MappingProxyType({name: value.array for name, value in _named(model).items() if value.array is not None})
+
+
+def _named(model: ModelData) -> dict[str, Constant]:
+    emitter = Emitter(store=lambda tensor, array: True)
+    emitter.model(model)
+    used = [*constants(model.graph), *(v for v in model.graph.initializers if isinstance(v, Constant))]
+    return {emitter.names[value]: value for value in dict.fromkeys(used)}
+
+
+def with_weights(
+    model: M,
+    weights: Mapping[str, Any],
+    *,
+    rename: Callable[[str], str | None] | Mapping[str, str] | None = None,
+) -> M:
+    """The model with constants replaced by name: arrays, or torch tensors, of the same dtype and shape.
+
+    >>> import graphdsl as gd
+    >>> import numpy as np
+    >>> x = gd.input("x", gd.float32[2])
+    >>> model = gd.build(x * gd.constant([1.0, 2.0], "conv.weight"))
+    >>> state = {"generator.conv.weight": np.float32([3, 4])}
+    >>> gd.with_weights(model, state, rename=lambda name: name.removeprefix("generator."))(np.float32([1, 1]))
+    array([3., 4.], dtype=float32)
+
+    Args:
+        model: Not changed.
+        weights: By name; constants that it does not mention stay.
+        rename: From a name in `weights` to one in the model; None leaves a weight out.
+
+    Raises:
+        WeightError: a name that the model does not have, or an array of another dtype or shape; all are listed.
+    """
+    known = _named(model)
+    values: dict[Value, Value] = {}
+    problems: list[str] = []
+    for key, given in weights.items():
+        name = key if rename is None else rename.get(key, key) if isinstance(rename, Mapping) else rename(key)
+        if name is None:
+            continue
+        old = known.get(name)
+        if old is None:
+            problems.append(f"{key!r}: the model has no weight {name!r}{nearest(name, known)}")
+            continue
+        array = _as_array(given)
+        kind = old.type
+        assert isinstance(kind, TensorType)
+        if array.dtype != kind.dtype.numpy or array.shape != kind.shape:
+            problems.append(f"{key!r}: {name!r} is {kind!r}, got {array.dtype}{list(array.shape)}")
+            continue
+        values[old] = constant(array, old.site, old.name)
+    if problems:
+        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise WeightError("these weights do not fit:\n  " + "\n  ".join(problems[:_SHOWN]) + more + at(caller()))
+    return sweep(model, lambda node: None, values=values) if values else model
+
+
+def _as_array(given: Any) -> np.ndarray:
+    if hasattr(given, "detach"):  # a torch tensor, perhaps on another device or one that is trained
+        given = given.detach().cpu().numpy()
+    return np.asarray(given)
