@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from .demands import cause, input_names
 from .ir import Graph, Value, constant_array
 from .schemas import Parameter, Schema
-from .types import SequenceType, TensorType, Type, from_text, type_text
+from .types import SequenceType, TensorType, Type, as_dtype, from_text, type_text
 
 
 class Given(NamedTuple):
@@ -89,6 +89,7 @@ def _allowed(texts: frozenset[str]) -> str:
 
 
 _INPUT = re.compile(r"\b[Ii]nput (\d+)\b")
+_CODE = re.compile(r"\b(Sequence|Tensor)=(\d+)\b")
 _REWRITTEN: tuple[tuple[str, str], ...] = (
     (r"\[(Shape|Type)InferenceError\]\s*", ""),
     (r"\(op_type:[^)]*\):?\s*", ""),
@@ -104,6 +105,7 @@ def _cleaned(message: str, names: Mapping[int, str]) -> str:
     """A native message with the names of the inputs in place of their numbers."""
     text = " ".join(message.split())
     text = _INPUT.sub(lambda m: names.get(int(m.group(1)), m.group(0)), text)
+    text = _CODE.sub(lambda m: f"{m.group(1)}={as_dtype(int(m.group(2)))}", text)
     for pattern, better in _REWRITTEN:
         text = re.sub(pattern, better, text)
     return text.strip().rstrip(".")

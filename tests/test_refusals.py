@@ -56,8 +56,8 @@ def test_a_refusal_is_a_type_and_a_value_error() -> None:
             lambda: op.Sum(x, x, n.astype(gd.float64)),
             [
                 (
-                    "Sum: data_0[0] and data_0[2] must have one dtype, got float32 and float64; cast one of them, as in "
-                    "x.astype(gd.float32)"
+                    "Sum: data_0[0] and data_0[2] must have one dtype, got float32 and float64; cast one of them, "
+                    "as in x.astype(gd.float32)"
                 ),
                 "  inputs: data_0[0] float32['n', 3], data_0[1] float32['n', 3], data_0[2] float64[3]",
             ],
@@ -95,8 +95,8 @@ def test_a_refusal_is_a_type_and_a_value_error() -> None:
             lambda: op.SequenceInsert(op.SequenceConstruct(x), n),
             [
                 (
-                    "SequenceInsert: Input Sequence and Tensor are expected to have the same elem type. Sequence=float32 "
-                    "Tensor=int64"
+                    "SequenceInsert: Input Sequence and Tensor are expected to have the same elem type. "
+                    "Sequence=float32 Tensor=int64"
                 ),
                 "  inputs: input_sequence sequence(float32['n', 3]), tensor int64[3]",
             ],
@@ -130,8 +130,8 @@ def test_a_refusal_is_a_type_and_a_value_error() -> None:
             lambda: op.Constant(),
             [
                 (
-                    "Constant: One and only one of the attributes 'value', 'value_*' or 'sparse_value' must be specified "
-                    "for a Constant node"
+                    "Constant: One and only one of the attributes 'value', 'value_*' or 'sparse_value' must be "
+                    "specified for a Constant node"
                 ),
                 "  inputs: none",
             ],
@@ -152,7 +152,7 @@ def test_what_is_said(call: Callable[[], Any], lines: list[str]) -> None:
 def test_long_values_are_cut() -> None:
     lines = refusal(lambda: op.Constant(value_floats=[0.25] * 100, value_int=1))
     assert lines[-1] == (
-        "  attributes: value_floats=(0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, ..., value_int=1"
+        "  attributes: value_floats=(0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0...., value_int=1"
     )
 
 
