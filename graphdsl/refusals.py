@@ -81,7 +81,9 @@ def _brief(kind: Type) -> str:
 
 def _allowed(texts: frozenset[str]) -> str:
     kinds = [(text, from_text(text)) for text in texts]
-    dtypes = sorted((kind.dtype for _, kind in kinds if isinstance(kind, TensorType)), key=lambda d: (d.kind, d.bits))
+    dtypes = sorted(
+        (kind.dtype for _, kind in kinds if isinstance(kind, TensorType)), key=lambda d: (d.kind, d.bits, d.code)
+    )
     others = sorted(repr(kind) if kind else text for text, kind in kinds if not isinstance(kind, TensorType))
     if len(others) > 3:  # sequences of every dtype: the first says enough
         others = [f"{others[0]} and the like"]
