@@ -85,7 +85,7 @@ def _without_source(text: str) -> str:
         return text
     rest = text[source.end() :]
     _, failed, said = rest.partition(" was false. ")
-    if failed and said.strip():
+    if failed:
         return said
     end = _closing(rest)
     return re.sub(r"^ *(const )?(\[with [^\]]*\] )?", "", rest[end:]) if end else rest

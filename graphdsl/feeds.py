@@ -188,7 +188,7 @@ def _text(array: np.ndarray, kind: TensorType, name: str) -> np.ndarray:
                 raise _Unfit(f"input {name!r}: {_shown(item)} is not UTF-8, which ONNX text is") from None
         elif not isinstance(item, str):
             raise _Unfit(f"input {name!r} is {kind!r}, got {_shown(item)} in the array; it takes str objects")
-        result[place] = str(item)
+        result[place] = item
     return result
 
 

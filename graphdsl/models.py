@@ -13,6 +13,7 @@ from .emission import Emitter
 from .errors import FeedError, GraphError, nearest
 from .feeds import by_name, check_names, report
 from .ir import ModelData, Node, Value
+from .lookup import Tensors
 from .printing import model_text
 from .sites import at, caller
 from .tensor import Tensor
@@ -40,10 +41,10 @@ class Model(ModelData):
         """The tensors that the model returns, in order; `output_names` are their names."""
         return tuple(Tensor(value) for _, value in self.graph.outputs)
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs, in order."""
-        return self._names[0]
+        return tuple(info.name for info in self._emitted()[0].graph.output)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -60,18 +61,16 @@ class Model(ModelData):
         """The name of the graph."""
         return self.graph.name
 
-    @cached_property
-    def _names(self) -> tuple[tuple[str, ...], dict[str, Value]]:
-        """The names of the outputs, and the values by the names that emission gives them."""
+    def _emitted(self) -> tuple[onnx.ModelProto, dict[Value | None, str]]:
+        """The proto without weights, and the names of the values in it."""
         emitter = Emitter(store=lambda tensor, array: True)
-        proto = emitter.model(self)
-        outputs = tuple(info.name for info in proto.graph.output)
-        found = {name: value for value, name in emitter.names.items() if value is not None}
-        # a body may use a name that an outer value has: the outermost one is meant
-        for value in (*self.graph.inputs, *(value for node in self.graph.nodes for value in node.outputs)):
-            if name := emitter.names.get(value):
-                found[name] = value
-        return outputs, found | dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True))
+        return emitter.model(self), emitter.names
+
+    @cached_property
+    def _tensors(self) -> Tensors:
+        proto, names = self._emitted()
+        outputs = [info.name for info in proto.graph.output]
+        return Tensors(self.graph, names, dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True)))
 
     def __call__(self, /, *given: Any, **named: Any) -> Any:
         """Run the model on arrays, or put it into the graph that its tensor arguments belong to.
@@ -169,8 +168,8 @@ class Model(ModelData):
         """Write the model to a file, which appears there when it is complete; see `gd.save`."""
         saving.save(self, path, locations=locations, external_data=external_data, size_threshold=size_threshold)
 
-    def __getitem__(self, name: str) -> Tensor:
-        """A tensor of the model by its name.
+    def __getitem__(self, name: str | tuple[str, ...]) -> Tensor:
+        """A tensor of the model by its name, or by the path to a body: of the node, the attribute and in the body.
 
         >>> import graphdsl as gd
         >>> x = gd.input("x", gd.float32["n"])
@@ -178,13 +177,12 @@ class Model(ModelData):
         <Tensor 'twice' float32['n']>
 
         Raises:
-            GraphError: there is none.
+            GraphError: there is none, or several bodies have one; the message says how to reach each.
         """
-        names = self._names[1]
-        found = names.get(name)
-        if found is None:
-            raise GraphError(f"model {self.name!r} has no tensor {name!r}{nearest(str(name), names)}" + at(caller()))
-        return Tensor(found)
+        try:
+            return Tensor(self._tensors.find(name))
+        except LookupError as error:
+            raise GraphError(f"model {self.name!r} has {error.args[0]}" + at(caller())) from None
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{v.name}: {v.type!r}" for v in self.graph.inputs)

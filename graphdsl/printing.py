@@ -3,7 +3,6 @@
 It is for reading: `gd.to_source` writes what Python can read back.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -145,11 +144,8 @@ def _declared(value: Value, name: str) -> str:
 def _weight(tensor: onnx.TensorProto, held: Mapping[str, np.ndarray]) -> str:
     """An initializer; its data is in the proto, if it is not held."""
     kind = tensor_type(tensor.data_type, tuple(tensor.dims))
-    data = "{...}"
-    if math.prod(tensor.dims) <= _MOST_ITEMS:
-        array = held.get(tensor.name)
-        data = _array(numpy_helper.to_array(tensor) if array is None else array)
-    return f"{kind} {_name(tensor.name)} = {data}"
+    array = held.get(tensor.name)
+    return f"{kind} {_name(tensor.name)} = {_array(numpy_helper.to_array(tensor) if array is None else array)}"
 
 
 def _array(array: np.ndarray) -> str:

@@ -224,7 +224,7 @@ def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Se
     held: list[Held] = []
 
     def hold(tensor: TensorProto, array: np.ndarray) -> bool:
-        if not may_leave(array, _HANDED_OVER) or as_dtype(array.dtype).bits < 8:
+        if not may_leave(array, _HANDED_OVER):
             return False
         held.append(Held(tensor, array))
         describe(tensor, array)

@@ -87,11 +87,13 @@ picked(session.run(None, {"rows": np.array([0, rows - 1])})[0])
 weight = np.empty(1)
 """
     peak(check, size, tmp_path)
+    (tmp_path / "m.onnx.data").unlink()
 
 
 def test_saving_in_the_model_copies_nothing_either(tmp_path: Path) -> None:
     assert peak("picking().save(folder / 'm.onnx')", 2.5e8, tmp_path) < 1.2
     assert 2.5e8 < (tmp_path / "m.onnx").stat().st_size < 2.5e8 + 1000
+    (tmp_path / "m.onnx").unlink()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -69,6 +69,7 @@ LAYERS = {
     "failures": "a runtime's messages, led back to nodes",
     "inlining": "models called on tensors",
     "runtime": "sessions, which a model runs on",
+    "lookup": "tensors of a model by name",
     "models": "the model that users hold: emitted, saved, run",
     "guarding": "what a file must not contain, checked before anything is made of it",
     "loading": "models from files, bytes and protos",

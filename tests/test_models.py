@@ -97,12 +97,74 @@ def test_every_name_in_the_proto_finds_its_tensor() -> None:
     assert model["handed"].is_same(model["x"])
 
 
-def test_the_outermost_of_two_tensors_of_one_name_is_found() -> None:
+def branches() -> gd.Model:
+    """Tensors of one name in two branches, in the graph, and in a branch of a branch."""
     flag, x = gd.input("flag", gd.bool[()]), gd.input("x", gd.float32["n"])
-    first = op.If(flag, then_branch=lambda: (x * 2).named("t"), else_branch=lambda: x)
-    model = gd.build({"y": (first.sum()).named("t") + 1, "first": first})
-    if [name for node in model.to_proto().graph.node for name in node.output].count("t") == 1:
-        assert model["t"].type == gd.float32[()]
+
+    def inner() -> Any:
+        return op.If(
+            flag,
+            then_branch=lambda: op.Sigmoid((-x).named("deep")),
+            else_branch=lambda: op.Tanh((x * 3).named("t")),
+        ).named("nested")
+
+    first = op.If(
+        flag,
+        then_branch=lambda: op.Relu((x * 2).named("t")) + inner(),
+        else_branch=lambda: op.Exp((x - 1).named("s")) + (x + 1).named("t"),
+    )
+    return gd.build({"y": (first.sum()).named("s"), "first": first}, name="branches")
+
+
+def test_the_outermost_of_two_tensors_of_one_name_is_found() -> None:
+    assert branches()["s"].type == gd.float32[()]
+
+
+def test_a_tensor_in_a_body_is_found_by_its_path() -> None:
+    model = branches()
+    makers = {
+        ("first", "then_branch", "t"): "Mul",
+        ("first", "else_branch", "t"): "Add",
+        ("first", "else_branch", "s"): "Sub",
+        ("first", "then_branch", "nested", "then_branch", "deep"): "Neg",
+        ("first", "then_branch", "nested", "else_branch", "t_1"): "Mul",
+        ("first",): "If",
+    }
+    for path, maker in makers.items():
+        node = model[path]._v.node
+        assert node is not None
+        assert (path, node.op_type) == (path, maker)
+    assert model["deep"].is_same(model["first", "then_branch", "nested", "then_branch", "deep"])
+    assert model["t_1"].is_same(model["first", "then_branch", "nested", "else_branch", "t_1"])
+
+
+A_PATH = (
+    "a path is the name of a tensor, the attribute of its node that holds a body, and the name of a tensor in that body"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "t",
+            "2 tensors 't', in bodies; write model['first', 'else_branch', 't'] or model['first', 'then_branch', 't']",
+        ),
+        (("first", "then_branch", "tt"), "no tensor 'tt' in 'then_branch' of 'first'; did you mean 't'?"),
+        (
+            ("first", "branch", "t"),
+            "no body 'branch' in the node that makes 'first'; it has 'else_branch', 'then_branch'",
+        ),
+        (("x", "body", "t"), "no body 'body' in the node that makes 'x'"),
+        (("first", "then_branch"), f"no tensor at ('first', 'then_branch'); {A_PATH}"),
+        ((), f"no tensor at (); {A_PATH}"),
+        (("none", "then_branch", "t"), "no tensor 'none'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(path: Any, message: str) -> None:
+    with pytest.raises(gd.GraphError) as caught:
+        branches()[path]
+    assert str(caught.value).splitlines()[0] == f"model 'branches' has {message}"
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
