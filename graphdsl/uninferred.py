@@ -12,7 +12,7 @@ import onnx
 from onnx.defs import OpSchema
 
 from .ir import Value
-from .schemas import Schema
+from .schemas import Schema, since
 from .types import TensorType, Type, tensor_type
 
 _ML = "ai.onnx.ml"
@@ -22,15 +22,13 @@ _READS_OTHERWISE = {"Cast", "Concat", "LpPool", "Pad", "Reshape", "Upsample"}
 
 
 @cache
-def _later(domain: str, name: str, since: int) -> OpSchema | None:
-    versions = [
-        schema
-        for schema in onnx.defs.get_all_schemas_with_history()
-        if (schema.domain, schema.name) == (domain, name)
-        and schema.since_version > since
-        and schema.has_type_and_shape_inference_function
-    ]
-    return min(versions, key=lambda schema: schema.since_version, default=None)
+def _later(domain: str, name: str, version: int) -> OpSchema | None:
+    for later in since(domain, name):
+        if later > version:
+            schema = onnx.defs.get_schema(name, later, domain)
+            if schema.has_type_and_shape_inference_function:
+                return schema
+    return None
 
 
 _WRONG = {("", "Slice", 10)}
