@@ -138,11 +138,7 @@ class Domain:
         if not isinstance(name, str):
             raise OpsetError(f"a domain's name is a str, not {name!r}" + at(caller()))
         self._name = "" if name == "ai.onnx" else name
-        if not self._name:
-            schemas.known_opset(version)
-        elif isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            raise OpsetError(f"the version of domain {name!r} is a positive int, not {version!r}" + at(caller()))
-        self._version = version
+        self._version = schemas.known_version(self._name, version) if self._name else schemas.known_opset(version)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):

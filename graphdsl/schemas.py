@@ -207,10 +207,12 @@ def domains() -> set[str]:
 
 
 def newest(domain: str) -> int:
-    """The newest version of a domain that the installed onnx defines; 1 for other domains."""
+    """The newest known version of a domain."""
     if domain == "":
         return NEWEST_OPSET
-    return max((version for d, version in onnx.helper.OP_SET_ID_VERSION_MAP if d == domain), default=1)
+    if domain == "ai.onnx.ml":
+        return int(onnx.defs.onnx_ml_opset_version())
+    return max((since[-1] for (d, _), since in _history().items() if d == domain), default=1)
 
 
 _found: dict[tuple[str, str, int], Schema] = {}
@@ -360,11 +362,11 @@ def known_version(domain: str, version: int) -> int:
     """The version, if a domain other than the default one may have it.
 
     Raises:
-        OpsetError: it is no positive int, or beyond what the installed onnx defines of its own domains.
+        OpsetError: it is no positive int, or a version of `ai.onnx.ml` that the installed onnx does not define.
     """
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise OpsetError(f"the version of domain {domain!r} is a positive int, not {version!r}" + at(caller()))
-    if version > newest(domain) > 1 or (version > 1 and domain.startswith("ai.onnx.") and version > newest(domain)):
+    if domain == "ai.onnx.ml" and version > newest(domain):
         known = f"onnx {onnx.__version__} defines versions 1 to {newest(domain)}"
         raise OpsetError(f"version {version} of domain {domain!r} is not known; {known}" + at(caller()))
     return version
