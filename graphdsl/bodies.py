@@ -46,14 +46,6 @@ def join(left: Type | None, right: Type | None) -> Type | None:
     raise ValueError(f"{left!r} and {right!r}")
 
 
-def _joinable(left: Type | None, right: Type | None) -> bool:
-    try:
-        join(left, right)
-    except ValueError:
-        return False
-    return True
-
-
 def carry(before: Type | None, after: Type | None) -> tuple[Type | None, Type | None]:
     """The types of a state that is of one type before a round and of the other after it: in the body, and in the end.
 
@@ -191,7 +183,7 @@ def scan_parts(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) ->
     given = inputs[1:] if schema.since == 8 else inputs
     states = len(given) - attributes["num_scan_inputs"]
     if states < 0:
-        raise ValueError(f"num_scan_inputs is {attributes['num_scan_inputs']}, but there are {len(given)} inputs")
+        raise ValueError(f"num_scan_inputs is {attributes['num_scan_inputs']}, of {_counted(len(given), 'input')}")
     return given[:states], given[states:]
 
 
@@ -244,12 +236,24 @@ def scores_type(inputs: Inputs, attributes: Mapping[str, Any]) -> Type | None:
     return tensor_type(dtype, [*query.shape[:3], longest])
 
 
+def _may_be(kind: Type | None, wanted: Type | None) -> bool:
+    """Whether tensors of a type may be of another one: of one dtype and, as far as it is known, of one shape."""
+    if not isinstance(kind, TensorType) or not isinstance(wanted, TensorType):
+        return kind is None or wanted is None
+    if kind.shape is None or wanted.shape is None or kind.dtype is not wanted.dtype:
+        return kind.dtype is wanted.dtype
+    pairs = zip(kind.shape, wanted.shape, strict=False)
+    return len(kind.shape) == len(wanted.shape) and not any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs
+    )
+
+
 def _flex_attention(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> None:
     """ONNX infers the output; what its inference does not see are the bodies."""
     scores = scores_type(inputs, attributes)
     for name in ("score_mod", "prob_mod"):
         found = _types(attributes[name]) if name in attributes else [scores]
-        if len(found) != 1 or not _joinable(scores, found[0]):
+        if len(found) != 1 or not _may_be(found[0], scores):
             raise ValueError(f"{name} returns one tensor of the type that it takes, {scores!r}; it returns {found!r}")
 
 

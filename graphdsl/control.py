@@ -42,6 +42,7 @@ def _positional(schema: Schema, inputs: list[Any], keywords: dict[str, Any]) -> 
         if formal.name in keywords and formal.name not in schema.attributes:
             given = keywords.pop(formal.name)
             if formal.variadic:
+                inputs.extend([None] * (index - len(inputs)))
                 inputs.extend(given if isinstance(given, (list, tuple)) else [given])
             else:
                 inputs.extend([None] * (index + 1 - len(inputs)))

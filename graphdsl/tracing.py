@@ -154,7 +154,8 @@ def _parameter_names(function: Callable[..., Any], count: int, what: str, site: 
             names.append(parameter.name)
     needed = sum(p.default is p.empty and p.name in names for p in parameters)
     if not needed <= count <= len(names):
-        raise BuildError(f"{what} takes {len(names)} parameters, and gets {count}" + at(site))
+        plural = "" if len(names) == 1 else "s"
+        raise BuildError(f"{what} takes {len(names)} parameter{plural}, and gets {count}" + at(site))
     return names[:count]
 
 

@@ -230,6 +230,7 @@ def _sort_out(
         elif name in names:
             index = names[name]
             if schema.inputs[index].variadic:
+                inputs.extend([None] * (index - len(inputs)))
                 inputs.extend(value if isinstance(value, (list, tuple)) else [value])
                 continue
             inputs.extend([None] * (index + 1 - len(inputs)))
