@@ -20,11 +20,11 @@ from ..dims import Dim
 from ..errors import ScopeError, SignatureError, TypeSpecError
 from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword, value_advice
 from ..inference import infer
-from ..ir import NO_ATTRIBUTES, Constant, NodeInfo, Reference, Value, make_node
+from ..ir import NO_ATTRIBUTES, NodeInfo, Reference, Value, make_node
 from ..schemas import FOREVER, Schema, in_force
 from ..sites import Site, at, caller
-from ..types import DType, TensorType, Type, from_text
-from . import lifting
+from ..types import DType, TensorType, Type, from_text, int64
+from . import lifting, measuring
 from .handle import Handle
 
 
@@ -88,7 +88,7 @@ class Trace:
         if unlifted:
             for index, item in enumerate(inputs):
                 if item is not None and values[index] is None:
-                    values[index] = constant = _lift(schema, index, item, values, site)
+                    values[index] = constant = _lift(self, schema, index, item, values, site)
                     types[index] = constant.type
         taken = tuple(values)
         known = attributes if self.bound is None else resolved(attributes, self.bound)
@@ -306,14 +306,16 @@ def _implied_outputs(schema: Schema, given: list[Any], attributes: Mapping[str, 
     return len(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else None
 
 
-def _lift(schema: Schema, index: int, item: Any, values: list[Value | None], site: Site | None) -> Constant:
-    """A Python value or array as the constant input that it stands for."""
+def _lift(trace: Trace, schema: Schema, index: int, item: Any, values: list[Value | None], site: Site | None) -> Value:
+    """A Python value or array as the constant input that it stands for; dimensions and lists of them are computed."""
     formal = schema.input(index)
     try:
         if isinstance(item, (np.ndarray, np.generic)):
             return lifting.shared(np.asarray(item), site)
-        if not isinstance(item, (bool, int, float, complex, str, bytes, list, tuple)) or _holds_handle(item):
-            raise SignatureError(_not_a_tensor(item))
+        if isinstance(item, (list, tuple, Dim)) and (natural := _computed_dtype(item)) is not None:
+            return measuring.lift(trace, item, _adopted(schema, index, item, values, natural), site)
+        if not isinstance(item, (bool, int, float, complex, str, bytes, list, tuple)):
+            raise SignatureError(f"expected a tensor, an array or a number, got {_shown(item)}")
         return lifting.adopt(item, _adopted(schema, index, item, values))
     except (TypeSpecError, SignatureError) as error:
         raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}" + at(site)) from None
@@ -323,7 +325,7 @@ def _lift(schema: Schema, index: int, item: Any, values: list[Value | None], sit
         ) from None
 
 
-def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) -> DType:
+def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None], natural: DType | None = None) -> DType:
     """The dtype a Python value takes: a sibling's that shares the type variable, the only one allowed, its own."""
     formal = schema.input(index)
     if not formal.variadic or formal.homogeneous:
@@ -331,7 +333,7 @@ def _adopted(schema: Schema, index: int, item: Any, values: list[Value | None]) 
             if value is not None and schema.input(i).type_str == formal.type_str and isinstance(value.type, TensorType):
                 return value.type.dtype
     allowed = _dtypes(formal.types)
-    natural = lifting.natural_dtype(item)
+    natural = natural or lifting.natural_dtype(item)
     if len(allowed) == 1:
         return next(iter(allowed))
     if natural.kind == "float":
@@ -351,21 +353,17 @@ def _dtypes(texts: frozenset[str]) -> frozenset[DType]:
     return frozenset(kind.dtype for kind in map(from_text, texts) if isinstance(kind, TensorType))
 
 
-def _holds_handle(item: Any) -> bool:
-    stack = [item]
-    while stack:
-        current = stack.pop()
-        if isinstance(current, (Handle, Dim)):
-            return True
-        if isinstance(current, (list, tuple)):
-            stack.extend(current)
-    return False
-
-
-def _not_a_tensor(item: Any) -> str:
-    if isinstance(item, (list, tuple)):
-        return "a list that holds tensors or dimensions is no tensor; join them with op.Concat(..., axis=0)"
-    return f"expected a tensor, an array or a number, got {_shown(item)}"
+def _computed_dtype(item: Any) -> DType | None:
+    """The dtype that a dimension, or a list that holds dimensions or tensors, has of its own; None for other values."""
+    found: DType | None = None
+    for element in (item,) if isinstance(item, Dim) else item:
+        if element is None or isinstance(element, Dim):
+            found = found or int64
+        elif isinstance(element, Handle):
+            return element.dtype
+        elif isinstance(element, (list, tuple)) and _computed_dtype(element) is not None:
+            raise SignatureError("lists in a list that hold tensors or dimensions are no tensor; write np.stack")
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -1,41 +1,22 @@
-"""Sizes that are known only when the model runs: dimensions as int64 tensors, and shapes made of them."""
+"""Sizes that are known only when the model runs, as tensors: what methods and indexing take for a size or a shape."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from ..dims import Dim
 from ..ir import Value
-from ..schemas import opset_in_force
-from ..types import TensorType
-from .calling import current_trace, emit
+from ..sites import caller
+from ..types import TensorType, int64
+from . import measuring
+from .calling import current_trace
 from .elementwise import Elementwise, refuse
 from .handle import Handle
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "//": operator.floordiv,
-    "%": operator.mod,
-}
 
 
 def axis_size(value: Value, axis: int) -> Elementwise:
     """The size of one axis when the model runs, of shape `(1,)`; one node per axis and trace (ONNX Shape)."""
-    memo = current_trace().memo
-    key = ("size", value, axis, opset_in_force())
-    found = memo.get(key)
-    if found is None:
-        whole = Elementwise(value)
-        if opset_in_force() >= 15:
-            (found,) = emit("Shape", whole, start=axis, end=axis + 1)
-        else:
-            (found,) = emit("Gather", Elementwise(emit("Shape", whole)[0]), np.array([axis]), axis=0)
-        memo[key] = found
-    return Elementwise(found)
+    return Elementwise(measuring.size_of(current_trace(), value, axis, caller()))
 
 
 def dimension(dim: Dim) -> Elementwise:
@@ -44,32 +25,12 @@ def dimension(dim: Dim) -> Elementwise:
     Raises:
         UnsupportedError: the dimension does not come from a tensor's shape.
     """
-    done: list[Any] = []
-    todo: list[Any] = [dim.origin]
-    while todo:
-        match todo.pop():
-            case None:
-                refuse(
-                    f"the dimension {str(dim)!r} does not say which tensor it is a size of",
-                    "write x.shape[axis] of a tensor that has it",
-                )
-            case int() as number:
-                done.append(number)
-            case (Value() as value, int() as axis):
-                done.append(axis_size(value, axis))
-            case (str() as name, left, right):
-                todo += [_ARITHMETIC[name], right, left]
-            case compute:
-                right = done.pop()
-                done.append(compute(done.pop(), right))
-    result = done.pop()
-    assert isinstance(result, Elementwise)
-    return result
+    return Elementwise(measuring.computed(current_trace(), dim, caller()))
 
 
 def scalar_of(part: Elementwise) -> Any:
     """A tensor of shape `(1,)` without its axis."""
-    return part._emit("Squeeze", part, axes=[0])
+    return type(part)(measuring.scalar(current_trace(), part._v, caller()))
 
 
 def shape_input(dims: Sequence[Any]) -> Any:
@@ -80,30 +41,19 @@ def shape_input(dims: Sequence[Any]) -> Any:
     Raises:
         UnsupportedError: a dim is nothing of the kind.
     """
-    parts: list[Any] = []
-    for dim in dims:
-        if isinstance(dim, Dim):
-            parts.append(dimension(dim))
-        elif isinstance(dim, Handle):
-            parts.append(_one_element(dim))
-        elif parts and isinstance(parts[-1], list):
-            parts[-1].append(operator.index(dim))
-        else:
-            parts.append([operator.index(dim)])
-    if not parts or (len(parts) == 1 and isinstance(parts[0], list)):
-        return parts[0] if parts else []
-    if len(parts) == 1:
-        return parts[0]
-    arrays = [np.array(part, np.int64) if isinstance(part, list) else part for part in parts]
-    return Elementwise(emit("Concat", *arrays, axis=0)[0])
+    sizes = [dim if isinstance(dim, (Dim, Handle)) else operator.index(dim) for dim in dims]
+    if not any(isinstance(size, (Dim, Handle)) for size in sizes):
+        return sizes
+    for size in sizes:
+        kind = size.type if isinstance(size, Handle) else None
+        if isinstance(size, Handle) and not _is_size(kind):
+            refuse(
+                f"a tensor that gives a size is an integer scalar, not {kind!r}",
+                "write t.astype(gd.int64), t.reshape(()) or, for a whole shape, t.reshape(sizes) with a 1-D tensor "
+                "of them",
+            )
+    return Elementwise(measuring.lift(current_trace(), sizes, int64, caller()))
 
 
-def _one_element(size: Any) -> Any:
-    kind = size.type
-    if not isinstance(kind, TensorType) or kind.dtype.kind not in ("int", "uint") or kind.shape not in ((), (1,)):
-        refuse(
-            f"a tensor that gives a size is an integer scalar, not {kind!r}",
-            "write t.astype(gd.int64), t.reshape(()) or, for a whole shape, t.reshape(sizes) with a 1-D tensor of them",
-        )
-    part = Elementwise(size._v).astype(np.int64)
-    return part if kind.shape else part._emit("Unsqueeze", part, axes=[0])
+def _is_size(kind: Any) -> bool:
+    return isinstance(kind, TensorType) and kind.dtype.kind in ("int", "uint") and kind.shape in ((), (1,))
