@@ -1,5 +1,6 @@
 """Every Python block of README.md and docs/ runs, and prints what the page says it prints; see pages.py."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,26 @@ def test_no_block_is_passed_over(text: str) -> None:
 
 def test_every_page_is_found() -> None:
     assert ROOT / "README.md" in PAGES and ROOT / "docs" / "index.md" in PAGES
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page that lead to no file."""
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    return [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES, *ROOT.glob("*.md"), *ROOT.glob("examples/*.md")}), ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("[a](page.md) [b](no.md#part) [c](https://onnx.ai) [d](#part)")
+    assert broken_links(page) == ["no.md"]
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.parent.name == "docs"} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
