@@ -5,6 +5,7 @@ checks the types and infers the shapes; kernels are not created, so operators of
 answer takes about 0.15 ms, and `inference.infer` remembers it.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -47,7 +48,9 @@ def types_of(
         if any(kind.startswith("tensor") and not shape for kind, shape in found):
             found = _with_ranks(model, found)
     except (runtime.Fail, runtime.InvalidGraph, runtime.InvalidArgument) as error:
-        raise ValueError(_own_words(str(error))) from None
+        if "type inference failed, inferred types" in str(error):  # the node would have to declare its types
+            return None
+        raise ValueError(_own_words(str(error)).removeprefix(f"{schema.name}: ")) from None
     except Exception:
         return None
     names = {str(dim) for value in inputs if value is not None for dim in _shape(value.type)}
@@ -139,7 +142,7 @@ def _shape(kind: Type | None) -> tuple[Axis, ...]:
 
 def _own_words(message: str) -> str:
     """The message without the runtime's codes: `[ONNXRuntimeError] : 1 : FAIL : Node () Op (X) ...`."""
-    for mark in ("[ShapeInferenceError] ", "[TypeInferenceError] ", "Type Error: ", "Error: "):
+    for mark in ("[ShapeInferenceError] ", "[TypeInferenceError] ", "Type Error: ", ", Error "):
         if mark in message:
             return message.partition(mark)[2]
-    return message.rpartition(" : ")[2]
+    return re.sub(r"^Node \(\) Op \(\w+\) ", "", message.partition(" : FAIL : ")[2] or message)

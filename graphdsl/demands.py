@@ -4,6 +4,7 @@ Each demand names the inputs, the axes and the sizes that do not fit. Only known
 dimension may still turn out right when the model runs.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, pairwise
 from math import prod
@@ -65,9 +66,9 @@ def unmet(schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[st
 
 def cause(schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], native: str) -> str | None:
     """Why these inputs were refused with a message of ONNX's inference, in more words than it has; or None."""
-    demand = _UNCHECKED.get(schema.name) or _ENFORCED.get(schema.name)
+    demand = None if schema.domain else _UNCHECKED.get(schema.name) or _ENFORCED.get(schema.name)
     if demand is None:
-        demand = next((found for text, found in _BY_MESSAGE if text in native), None)
+        demand = next((found for pattern, found in _BY_MESSAGE if re.search(pattern, native)), None)
     return None if demand is None else demand(Call(schema, inputs, attributes))
 
 
@@ -477,5 +478,5 @@ _ENFORCED: dict[str, Demand] = {
 }
 """Demands that ONNX's inference enforces with fewer words: they explain what it refused."""
 
-_BY_MESSAGE: tuple[tuple[str, Demand], ...] = (("Incompatible dimensions", _broadcast), ("axis", _axes))
-"""What other operators may have been refused for, by a text in ONNX's message."""
+_BY_MESSAGE: tuple[tuple[str, Demand], ...] = ((r"Incompatible dimensions\.?\s*$", _broadcast), ("axis", _axes))
+"""What other operators may have been refused for, by what ONNX's message looks like."""

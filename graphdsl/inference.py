@@ -32,7 +32,6 @@ READS: dict[str, tuple[int, ...]] = {
     "CenterCropPad": (1,),
     "Col2Im": (1, 2),
     "ConstantOfShape": (0,),
-    "CropAndResize": (3,),
     "DFT": (1, 2),
     "Expand": (1,),
     "ExpandDims": (1,),

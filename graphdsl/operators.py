@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cache
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,14 @@ def _signature(schema: Schema) -> inspect.Signature:
     kinds = inspect.Parameter
     parameters = []
     for formal in schema.inputs:
+        name = formal.name + "_" * iskeyword(formal.name)  # some of ONNX Runtime's are called `global`
         if formal.variadic:
-            parameters.append(kinds(formal.name, kinds.VAR_POSITIONAL))
+            parameters.append(kinds(name, kinds.VAR_POSITIONAL))
         else:
             default = kinds.empty if formal.required else None
             if parameters and parameters[-1].default is None and default is kinds.empty:
                 default = None
-            parameters.append(kinds(formal.name, kinds.POSITIONAL_OR_KEYWORD, default=default))
+            parameters.append(kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=default))
     taken = {p.name for p in parameters} | {"outputs"}
     for spec in sorted(schema.attributes.values(), key=lambda spec: (not spec.required, spec.name)):
         if spec.name not in taken and spec.name.isidentifier():
