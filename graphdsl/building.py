@@ -11,7 +11,7 @@ from . import schemas
 from .emission import is_readable, least_ir_version
 from .errors import BuildError, OpsetError, SignatureError
 from .ir import Constant, Graph, Input, Node, Output, Value
-from .models import Model
+from .models import PRODUCER, Model
 from .sites import Site, at, caller
 from .tensor import Tensor, lifting
 from .tensor.calling import ROOT, Trace, current_trace, tracing
@@ -19,8 +19,6 @@ from .tensor.handle import Handle
 from .tracing import as_outputs, seal
 from .types import as_dtype, as_type, is_type
 from .walk import Survey, deepest, dependencies, functions, reachable, survey
-
-PRODUCER = "graphdsl"
 
 
 def input(name: str, type: Any) -> Tensor:
