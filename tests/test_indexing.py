@@ -243,7 +243,8 @@ def test_sizes_that_nothing_uses_are_forgotten() -> None:
     kept = x[: x.shape[0] - 1]
     assert len(ROOT.memo) > before
     del kept
-    gc.collect()
+    while gc.collect():  # a size is forgotten when what was computed from it is
+        pass
     assert len(ROOT.memo) == before
 
 
