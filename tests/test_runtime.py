@@ -17,6 +17,9 @@ import graphdsl as gd
 from graphdsl import op, runtime
 from graphdsl.types import DTYPES
 
+OLD = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31)
+"""Whether the runtime may be one that has fewer kernels; the oldest that is supported, 1.20, runs all else here."""
+
 
 @gd.model
 def linear_func(a: gd.float32[10, 10], x: gd.float32[10, 10], b: gd.float32[10, 10]):
@@ -142,8 +145,8 @@ def test_arrays_of_a_dtype_pass_through_unchanged(dtype: gd.DType) -> None:
 
 @pytest.mark.parametrize("dtype", [gd.int4, gd.uint4, gd.int2, gd.uint2, gd.float8e8m0, gd.bfloat16], ids=repr)
 def test_packed_and_rare_dtypes_pass_through_casts(dtype: gd.DType) -> None:
-    if onnxruntime.get_available_providers() and dtype.bits == 2 and runtime._newest_opset() < 25:
-        pytest.skip("this ONNX Runtime is older than the dtype")
+    if OLD and dtype is not gd.bfloat16:
+        pytest.skip("ONNX Runtime 1.20 casts none of these")
     x = gd.input("x", dtype["n", 3])
     with gd.opset(25 if dtype.bits == 2 or dtype is gd.float8e8m0 else 21):
         cast = op.Cast(x, to=gd.float32)
@@ -226,11 +229,13 @@ def test_a_session_is_made_once_for_each_choice(sessions: list[Any]) -> None:
     assert len(sessions) == 1
     for _ in range(3):
         model.run({"x": [1]}, outputs=["half"])
-        model.run({"x": [1]}, providers=["CPUExecutionProvider"])
     assert len(sessions) == 2
     for _ in range(3):
         model.run({"x": [1]}, options={"intra_op_num_threads": 1})
     assert len(sessions) == 3
+    for _ in range(3):
+        model.run({"x": [1]}, providers=["CPUExecutionProvider"])
+    assert len(sessions) == 4
 
 
 def test_options_are_attributes_methods_and_config_entries_of_the_session(sessions: list[Any]) -> None:
@@ -327,6 +332,8 @@ def test_large_weights_are_handed_over_and_small_ones_are_in_the_proto(sessions:
 
 @pytest.mark.parametrize("dtype", [gd.bfloat16, gd.float8e4m3fn, gd.float16, gd.bool, gd.int4], ids=repr)
 def test_large_weights_of_every_kind_keep_their_values(dtype: gd.DType) -> None:
+    if OLD and dtype is gd.int4:
+        pytest.skip("ONNX Runtime 1.20 casts no int4")
     array = (np.arange(60_000).reshape(3, 20_000) % 2).astype(dtype.numpy)
     for weight in (array, array.T):
         model = gd.build({"y": op.Cast(gd.constant(weight), to=gd.float32) + gd.input("x", gd.float32[()])})
@@ -342,3 +349,16 @@ def test_what_shape_inference_reads_stays_in_the_proto() -> None:
     first, last = model(array)
     assert np.array_equal(first, array[:1])
     assert np.array_equal(last, array[-1:])
+
+
+def test_a_model_that_is_too_large_even_so_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(_: Any) -> bytes:
+        raise runtime.TooLarge
+
+    monkeypatch.setattr(runtime, "serialised", too_large)
+    with pytest.raises(gd.RunError) as caught:
+        gd.build({"y": gd.input("x", gd.float32["n"]) * 2}, name="f")([1])
+    assert str(caught.value).splitlines()[0] == (
+        "model 'f' is larger than 2 GB without the weights that can be handed over as arrays, which are its "
+        "initializers other than text and small integers"
+    )
