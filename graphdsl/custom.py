@@ -27,6 +27,7 @@ class CustomOperator:
         self.op_type = name
         self._rule = rule
         self._version = version
+        self._interface = Interface(rule, f"operator '{domain}::{name}'")
         self._function: Callable[..., Any] | None = None
         self._schema = declare(self._declaration())
 
@@ -40,7 +41,8 @@ class CustomOperator:
 
         Models that use the operator then run through ONNX's reference evaluator, since ONNX Runtime does not know it.
         """
-        self._schema.numpy = compute
+        defaults = self._interface.defaults
+        self._schema.numpy = lambda *inputs, **attributes: compute(*inputs, **(defaults | attributes))
         return compute
 
     def body(self, compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +51,7 @@ class CustomOperator:
         return compute
 
     def _declaration(self) -> Schema:
-        interface = Interface(self._rule, f"operator '{self.domain}::{self.op_type}'")
+        interface = self._interface
         inputs = tuple(
             Parameter(
                 parameter.name,

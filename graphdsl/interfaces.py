@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 from onnx import AttributeProto
 
-from .attributes import kind_of, normalise
+from .attributes import kind_of, normalise, to_attribute
 from .errors import BuildError
 from .schemas import AttributeSpec, Parameter
 from .sites import at, caller
@@ -57,10 +57,11 @@ class Interface:
                 f"{self.what}: the attribute {name!r} needs a type: annotate it with float, int, str, list[float], "
                 f"list[int], list[str] or np.ndarray" + at(caller())
             )
-        required = default is parameter.empty
-        self.attributes[name] = AttributeSpec(name, kind, required, None, "")
-        if not required and default is not None:
+        proto = None
+        if default is not parameter.empty and default is not None:
             self.defaults[name] = normalise(kind, default)
+            proto = to_attribute(name, self.defaults[name], kind)
+        self.attributes[name] = AttributeSpec(name, kind, default is parameter.empty, proto, "")
 
     def parameters(self, count: int) -> tuple[Parameter, ...]:
         """The formal inputs of a call with `count` inputs."""

@@ -121,7 +121,8 @@ class Model(ModelData):
             feeds: Arrays of the inputs' dtypes; Python numbers and lists adopt them. Sequences are lists of arrays; an
                 absent optional is None.
             outputs: The outputs to compute, and nothing that only others need; by default all.
-            providers: ONNX Runtime's execution providers, as it takes them; by default the CPU alone.
+            providers: ONNX Runtime's execution providers, as it takes them; by default the CPU alone. "reference" is
+                ONNX's reference evaluator, which is also what runs operators with a NumPy body (`gd.custom_op`).
             options: Options of the session by name: attributes and methods of `onnxruntime.SessionOptions`
                 (`intra_op_num_threads`), and config entries (`session.disable_prepacking`).
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from . import reference
 from .emission import Emitter
 from .errors import MissingRuntime, RunError, SignatureError, nearest
 from .external import Held, TooLarge, describe, may_leave, refer, serialised
@@ -30,6 +31,9 @@ from .walk import constants, dependencies, reachable
 
 CPU = ("CPUExecutionProvider",)
 """The providers of a session when none are chosen: the same on every machine."""
+
+REFERENCE = (reference.PROVIDER,)
+"""What stands for ONNX's reference evaluator among the providers."""
 
 _HANDED_OVER = 16 * 1024
 """Weights of this many bytes and more are handed to the runtime as arrays; below, a copy costs no more than that."""
@@ -84,7 +88,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.session: _Session | None = None
+        self.session: _Session | reference.Evaluation | None = None
         self.needed: tuple[Input, ...] | None = None
         """The inputs that the session's outputs need."""
 
@@ -110,7 +114,8 @@ def run(
         RunError: ONNX Runtime refuses the model, or fails while running it.
     """
     label = f"model {model.graph.name!r}"
-    providers, options = _providers(providers), dict(options or {})
+    options = dict(options or {})
+    providers = _providers(model, providers, options)
     key = (
         None if wanted is None else tuple(wanted),
         repr(providers),
@@ -124,7 +129,11 @@ def run(
     arrays = checked(model.graph.inputs, feeds, label, needed=place.needed, symbols=symbols)
     with place.lock:
         if place.session is None:
-            place.session = _load(model if wanted is None else _part(model, wanted), providers, options, label)
+            part = model if wanted is None else _part(model, wanted)
+            if providers == REFERENCE:
+                place.session = reference.Evaluation(part, label)
+            else:
+                place.session = _load(part, providers, options, label)
         session = place.session
     try:
         found = session.run(arrays)
@@ -156,10 +165,13 @@ def _with(model: ModelData, nodes: Sequence[Node], outputs: Sequence[Output]) ->
     return replace(model, graph=graph)
 
 
-def _providers(providers: Sequence[Any] | None) -> tuple[Any, ...]:
+def _providers(model: ModelData, providers: Sequence[Any] | None, options: Options) -> tuple[Any, ...]:
     if providers is None:
-        return CPU
+        foreign = "register_custom_ops_library" not in options and reference.is_needed(model)
+        return REFERENCE if foreign else CPU
     chosen = (providers,) if isinstance(providers, str) else tuple(providers)
+    if chosen == REFERENCE:
+        return chosen
     known = _runtime().get_available_providers()
     for provider in chosen:
         name = provider if isinstance(provider, str) else provider[0]

@@ -69,6 +69,7 @@ LAYERS = {
     "feeds": "what a model is given to run on, checked",
     "failures": "a runtime's messages, led back to nodes",
     "inlining": "models called on tensors",
+    "reference": "operators with a NumPy body, run in ONNX's evaluator",
     "runtime": "sessions, which a model runs on",
     "lookup": "tensors of a model by name",
     "models": "the model that users hold: emitted, saved, run",
