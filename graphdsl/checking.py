@@ -58,7 +58,7 @@ def check(model: ModelData | Source) -> tuple[str, ...]:
 
 def _untyped(model: ModelData) -> Iterator[Finding]:
     """Graph inputs and outputs whose type ONNX requires, and does not get."""
-    ends = [(f"the input {value.name!r}", value) for value in model.graph.inputs]
+    ends: list[tuple[str, Value]] = [(f"the input {value.name!r}", value) for value in model.graph.inputs]
     ends += [(f"the output {name or value.name!r}", value) for name, value in model.graph.outputs]
     for label, value in ends:
         if value.type is None:
@@ -87,18 +87,22 @@ def _parts(model: ModelData) -> Iterator[Graph]:
 def _label(node: Node) -> str:
     name = node.info.name if node.info is not None else ""
     outputs = ", ".join(repr(value.name) for value in node.outputs if value.name)
-    return " ".join(part for part in (node.schema.label, repr(name) if name else "", f"({outputs})" if outputs else "") if part)
+    return " ".join(
+        part for part in (node.schema.label, repr(name) if name else "", f"({outputs})" if outputs else "") if part
+    )
 
 
 def _official(model: ModelData) -> Iterator[Finding]:
     """What ONNX's own checker finds first."""
     proto = Emitter(store=_leave_out).model(model)
-    kept = [tensor for tensor in proto.graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
-    for tensor in proto.graph.initializer:  # a large weight counts as an input of its type
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            if not any(info.name == tensor.name for info in proto.graph.input):
-                info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-                proto.graph.input.append(info)
+    listed = {info.name for info in proto.graph.input}
+    kept: list[onnx.TensorProto] = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            kept.append(tensor)
+        elif tensor.name not in listed:  # a large weight counts as an input of its type
+            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            proto.graph.input.append(info)
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
     try:

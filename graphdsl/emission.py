@@ -256,7 +256,8 @@ class Emitter:
         if function.extras:
             proto.MergeFromString(function.extras)
         proto.domain, proto.name = function.domain, function.name
-        proto.overload = self._overloads[function]
+        if self._overloads[function]:
+            proto.overload = self._overloads[function]
         for entry in graph.inputs:
             self.names[entry] = self._free(entry.name or "input")
             proto.input.append(self.names[entry])

@@ -124,7 +124,9 @@ def _read(
 ) -> tuple[onnx.ModelProto, Path | None]:
     folder = None if base_dir is None else Path(base_dir)
     if isinstance(source, onnx.ModelProto):
-        return source, folder
+        copy = onnx.ModelProto()
+        copy.CopyFrom(source)
+        return copy, folder
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         try:
@@ -180,6 +182,8 @@ class _Loader:
         data: dict[str, Any] = {}
         trace = LoadedTrace(f"model {proto.graph.name!r}", None, lambda: settle_types(data["graph"]))
         graph = data["graph"] = self._graph(proto.graph, trace, _Scope())
+        proto.ClearField("graph")  # it holds the weights once more
+        proto.ClearField("functions")
         return Model(
             graph,
             MappingProxyType(self._imports),
@@ -191,7 +195,7 @@ class _Loader:
             proto.producer_version,
             proto.domain,
             proto.model_version,
-            _without(proto, "graph", "functions"),
+            proto.SerializeToString(),
         )
 
     # Graphs
@@ -391,20 +395,9 @@ def _declared_type(info: onnx.ValueInfoProto) -> Type | None:
 def _without(proto: Any, *fields: str) -> bytes:
     """The bytes of a message without some fields; unknown fields stay."""
     copy = type(proto)()
-    if fields[0] == "graph":  # the graph holds the weights: leave it out before copying
-        for descriptor, value in proto.ListFields():
-            if descriptor.name in fields:
-                continue
-            if isinstance(value, (str, bytes, int, float)):
-                setattr(copy, descriptor.name, value)
-            elif hasattr(value, "CopyFrom"):
-                getattr(copy, descriptor.name).CopyFrom(value)
-            else:
-                getattr(copy, descriptor.name).extend(value)
-    else:
-        copy.CopyFrom(proto)
-        for field in fields:
-            copy.ClearField(field)
+    copy.CopyFrom(proto)
+    for field in fields:
+        copy.ClearField(field)
     result: bytes = copy.SerializeToString()
     return result
 

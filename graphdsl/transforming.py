@@ -129,7 +129,12 @@ def _callees_first(functions: Iterable[Function]) -> list[Function]:
 def _called(function: Function, old: Function, model: ModelData) -> Schema:
     """The schema that calls a function in the place of the one it was made from."""
     found = next(
-        (s for part in (model.graph, *(f.graph for f in model.functions)) for s in operators(part) if s.function is old),
+        (
+            s
+            for part in (model.graph, *(f.graph for f in model.functions))
+            for s in operators(part)
+            if s.function is old
+        ),
         None,
     )
     made = Schema(

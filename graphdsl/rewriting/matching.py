@@ -130,7 +130,7 @@ class Matcher:
     def _value(
         self, pattern: Pattern | None, value: Value | None, user: Node, index: int, state: _State
     ) -> Iterator[_State]:
-        where = f"{user.schema.label}: the input {user.schema.input(index).name if user.schema.inputs else index!r}"
+        where = f"{user.schema.label}: the input {user.schema.input(index).name!r}"
         if pattern is None:
             if value is None:
                 yield state
@@ -200,7 +200,9 @@ class Matcher:
                 self._fail(state, f"{label}: whether {name}={value!r} is the default cannot be computed here")
                 return None
             if not same_attribute(value, usual):
-                self._fail(state, f"{label}: {name} is {value!r}, and the pattern does not mention it (default {usual!r})")
+                self._fail(
+                    state, f"{label}: {name} is {value!r}, and the pattern does not mention it (default {usual!r})"
+                )
                 return None
         return state
 
@@ -215,7 +217,9 @@ def fits(kind: Type | None, condition: Type) -> bool:
         return True
     if kind.shape is None or len(kind.shape) != len(condition.shape):
         return False
-    return all(not isinstance(want, int) or have == want for have, want in zip(kind.shape, condition.shape, strict=True))
+    return all(
+        not isinstance(want, int) or have == want for have, want in zip(kind.shape, condition.shape, strict=True)
+    )
 
 
 def same_attribute(one: Any, other: Any) -> bool:

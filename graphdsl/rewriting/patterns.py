@@ -147,7 +147,9 @@ class PatternTrace(Trace):
         if isinstance(item, Handle):
             value = item._v
             if not isinstance(value, Pattern) or value.owner is not self:
-                raise RuleError(f"{self.label} uses a tensor from outside; patterns are made of their parameters" + at(site))
+                raise RuleError(
+                    f"{self.label} uses a tensor from outside; patterns are made of their parameters" + at(site)
+                )
             if isinstance(value, Variable):
                 self.tensors.add(value.label)
             return value
@@ -165,6 +167,11 @@ class PatternTrace(Trace):
                 return Captured(variable.label)
             raise RuleError(f"{self.label}: {schema.label}: attribute {name!r} is a value or a parameter" + at(site))
         return super().attribute(schema, name, kind, value, site)
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the call at hand has `**attrs`, which stand for the attributes that it leaves out."""
+        return self.rest is not None
 
     def keywords(self, keywords: Mapping[str, Any]) -> Mapping[str, Any]:
         """The keywords of a call without the one that stands for all other attributes."""
@@ -263,7 +270,7 @@ class PatternTensor(Handle):
     def __invert__(self) -> "PatternTensor":
         return self._made("Not", self, bitwise="BitwiseNot")
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
@@ -273,7 +280,7 @@ class PatternTensor(Handle):
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
         _not_one_node("this operator")
 
-    __ne__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __xor__ = __rxor__ = _refused  # type: ignore[assignment]
+    __ne__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __xor__ = __rxor__ = _refused
     __lshift__ = __rshift__ = __getitem__ = __divmod__ = __round__ = _refused
 
 
@@ -299,7 +306,9 @@ def any_of(*options: Any) -> PatternTensor:
 class TracedPattern:
     """A pattern at one opset: the root's node pattern, the output places it stands for, the kinds of its variables."""
 
-    def __init__(self, root: NodePattern | Choice, places: tuple[int, ...], trace: PatternTrace, order: list[str]) -> None:
+    def __init__(
+        self, root: NodePattern | Choice, places: tuple[int, ...], trace: PatternTrace, order: list[str]
+    ) -> None:
         self.root = root
         self.places = places
         self.attributes = frozenset(trace.attributes)

@@ -115,7 +115,8 @@ def rule(
     """A rewrite rule: where the pattern fits, what the decorated function returns takes its place.
 
     The pattern is a callable in the language itself; its parameters stand for tensors or, where used so, for attribute
-    values. The function gets what they stand for by name, and returns the new tensors, or None to leave the match alone.
+    values. The function gets what they stand for by name, and returns the new tensors, or None to leave the match
+    alone.
 
     >>> import graphdsl as gd
     >>> @gd.rule(lambda x, y: x + y)
@@ -202,7 +203,11 @@ def rewrite(model: M, *rules: Rule, at: str | Iterable[str] | None = None, stric
         if len(engine.fired) == before:
             break
     return RewriteResult(
-        model, tuple(engine.fired), tuple(engine.skipped.values()), engine.unproven, dict(Counter(f.rule for f in engine.fired))
+        model,
+        tuple(engine.fired),
+        tuple(engine.skipped.values()),
+        engine.unproven,
+        dict(Counter(f.rule for f in engine.fired)),
     )
 
 
@@ -369,9 +374,8 @@ class _Engine:
     def _values(self, item: Rule, node: Node, traced: TracedPattern, returned: Any) -> tuple[Value, ...] | None:
         items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         if len(traced.places) != len(items):
-            raise RuleError(
-                f"rule {item.name!r}: the pattern has {len(traced.places)} outputs, the replacement {len(items)}" + _here()
-            )
+            counts = f"the pattern has {len(traced.places)} outputs, the replacement {len(items)}"
+            raise RuleError(f"rule {item.name!r}: {counts}" + _here())
         full: list[Any] = [Tensor(value) for value in node.outputs]
         for place, value in zip(traced.places, items, strict=True):
             full[place] = value
@@ -425,7 +429,8 @@ class _Engine:
                     stack.append(made)
 
     def _label(self, value: Value) -> str:
-        return self._labels.get(value) or value.name or f"output {value.index} of a new {value.node.schema.name if value.node else 'value'}"
+        made = value.node.schema.name if value.node is not None else "value"
+        return self._labels.get(value) or value.name or f"output {value.index} of a new {made}"
 
     def _skip(self, item: Rule, node: Node, reason: str) -> None:
         tensors = tuple(self._label(value) for value in node.outputs)
@@ -440,12 +445,12 @@ def _type_changed(old: Type | None, new: Type | None, refine: bool) -> tuple[str
     problem = f"{old!r} would become {new!r}"
     if not isinstance(old, TensorType) or not isinstance(new, TensorType) or old.dtype is not new.dtype:
         return problem, False
-    if refine:
-        if old.shape is None:
-            return None, True
-        if new.shape is not None and len(new.shape) == len(old.shape):
-            if all(a is None or a == b for a, b in zip(old.shape, new.shape, strict=True)):
-                return None, None in old.shape
+    if refine and old.shape is None:
+        return None, True
+    if not refine or new.shape is None or old.shape is None or len(new.shape) != len(old.shape):
+        return problem, False
+    if all(a is None or a == b for a, b in zip(old.shape, new.shape, strict=True)):
+        return None, None in old.shape
     return problem, False
 
 

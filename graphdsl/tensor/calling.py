@@ -104,6 +104,11 @@ class Trace:
                 return make_node(schema, (one, other), NO_ATTRIBUTES, found, self, site).outputs[0]
         return self.call(schema, (left, right), NO_ATTRIBUTES, 1, site)[0]
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether the call at hand may leave out attributes that are required."""
+        return False
+
     def keywords(self, keywords: Mapping[str, Any]) -> Mapping[str, Any]:
         """The keywords of a call, before they are told apart into inputs and attributes."""
         return keywords
@@ -240,7 +245,7 @@ def _sort_out(
         elif value is not None:
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
-    if missing:
+    if missing and not trace.open_ended:
         needed = ", ".join(map(repr, missing))
         raise SignatureError(f"{schema.label}: attribute {needed} is required; {form(schema)}" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
