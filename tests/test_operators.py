@@ -338,8 +338,8 @@ def test_a_call_of_another_arity(call: Callable[[], Any], message: str) -> None:
         (
             lambda: op.Relu([x, x]),
             (
-                "Relu: input 'X': a list that holds tensors or dimensions is no tensor; join them with "
-                "op.Concat(..., axis=0)"
+                "Relu: input 'X': element 0 of the list is float32['n', 3], not a single number; join vectors with "
+                "op.Concat(..., axis=0), stack tensors with np.stack"
             ),
         ),
         (lambda: op.Add(x, "a"), "Add: input 'B': 'a' does not fit float32"),
