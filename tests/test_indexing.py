@@ -13,6 +13,7 @@ import graphdsl as gd
 from graphdsl import op
 from graphdsl.tensor.calling import ROOT
 
+X = counted((2, 3, 4))
 SIZES = st.integers(0, 4)
 SHAPES = st.lists(SIZES, max_size=4).map(tuple)
 BOUNDS = st.none() | st.integers(-6, 6)
@@ -158,7 +159,54 @@ def test_indices_and_bounds_may_be_tensors(drawn: tuple[tuple[int, ...], Any], d
     assert_same(result.arrays[0], array[key], f"x[{key}] by {result.operators}")
 
 
-X = counted((2, 3, 4))
+@pytest.mark.parametrize("step", [None, 2, -1, -2])
+@pytest.mark.parametrize("what", [KNOWN, NAMED])
+def test_every_slice_of_a_short_axis(step: int | None, what: str) -> None:
+    bounds = [None, *range(-5, 6)]
+    slices = [slice(start, stop, step) for start in bounds for stop in bounds]
+    for size in range(4) if what == KNOWN else [4]:
+        agree(lambda x: tuple(x[key] + 0 for key in slices), counted((size,)), what=what)
+    if what == NAMED:  # one model for all sizes
+        x = gd.input("x", gd.float32["n"])
+        model = gd.build([x[key] + 0 for key in slices], inputs=[x])
+        for size in range(4):
+            for key, found in zip(slices, model(counted((size,))), strict=True):
+                assert_same(found, counted((size,))[key], f"{key} of {size}")
+
+
+Y = counted((2, 3, 4, 5))
+
+PLACES = {
+    "side by side behind an axis": np.s_[:, [0, 1], [[1], [3]]],
+    "side by side with an int": np.s_[:, 1, [0, 3, 2]],
+    "parted by a slice": np.s_[:, [0, 1], :, [1, 3]],
+    "parted by a slice from an int": np.s_[:, 1, :, [1, 3]],
+    "parted by None": np.s_[:, [0, 1], None, [1, 3]],
+    "parted by an ellipsis": np.s_[:, [0, 1], ..., [1, 3]],
+    "parted by an ellipsis that stands for no axis": np.s_[:, :, [0, 1], ..., [1, 3]],
+    "None before and after": np.s_[:, None, [0, 1], [1, 3], None],
+    "one array": np.s_[:, ::2, [[0, 1]]],
+    "a mask behind an axis": np.s_[:, Y[0, :, :, 0] % 3 == 1],
+    "a mask and an array": np.s_[:, Y[0, :, 0, 0] > 10, [3, 0]],
+    "a mask apart from an int": np.s_[Y[:, 0, 0, 0] > 3, :, 2],
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_where_the_axes_of_index_arrays_go(name: str) -> None:
+    key = PLACES[name]
+    for what in (KNOWN, NAMED):
+        agree(lambda x: x[key], Y, what=what)
+
+
+def test_indices_are_counted_from_the_front_where_the_size_is_known() -> None:
+    def index_of(tensor: gd.Tensor) -> Any:
+        return gd.build(tensor).nodes[-1].inputs[1].array.tolist()
+
+    x = gd.input("x", gd.float32["n", 3])
+    assert index_of(x[:, -1]) == 2 and index_of(x[:, [-1, 0]]) == [2, 0] and index_of(x.take([-3], 1)) == [0]
+    assert index_of(x[-1]) == -1
+
 
 ONE_NODE = {
     "an int": (np.s_[1], ["Gather"]),
@@ -237,15 +285,17 @@ def test_the_size_of_an_axis_is_one_node_however_often_it_is_used() -> None:
 
 
 def test_sizes_that_nothing_uses_are_forgotten() -> None:
-    gc.collect()
-    before = len(ROOT.memo)
+    def remembered() -> int:
+        while gc.collect():  # a size is forgotten when what was computed from it is
+            pass
+        return len(ROOT.memo)
+
+    before = remembered()
     x = gd.input("x", gd.float32["n"])
     kept = x[: x.shape[0] - 1]
-    assert len(ROOT.memo) > before
+    assert remembered() > before
     del kept
-    while gc.collect():  # a size is forgotten when what was computed from it is
-        pass
-    assert len(ROOT.memo) == before
+    assert remembered() == before
 
 
 @pytest.mark.parametrize("dtype", ALL, ids=str)
