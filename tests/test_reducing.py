@@ -207,6 +207,13 @@ def test_variances(x: np.ndarray, what: str, keepdims: bool, ddof: int, data: st
     assert_within(found, np.sqrt(variance), np.sqrt(error / (n - ddof) + least) + u * np.sqrt(variance))
 
 
+@pytest.mark.parametrize("what", [KNOWN, NAMED])
+def test_a_variance_with_no_degrees_of_freedom(what: str) -> None:
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="Degrees of freedom"):
+        for ddof in (4, 5):
+            agree(lambda x, ddof=ddof: (x.var(ddof=ddof), x.std(-1, ddof=ddof)), np.float32([1, 2, 4, 4]), what=what)
+
+
 @given(st.sampled_from(["max", "min", "any", "all"]), arrays(FLOATS), WHATS, st.booleans(), st.data())
 def test_float_extremes_and_truth(method: str, x: np.ndarray, what: str, keepdims: bool, data: st.DataObject) -> None:
     axis = data.draw(axes_of(x.ndim))
