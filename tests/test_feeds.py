@@ -1,13 +1,17 @@
 """What a model refuses to run on, word for word: the input, what is wanted, what came, and what to write."""
 
+import dataclasses
 import re
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import graphdsl as gd
+from graphdsl.feeds import checked
 
 
 @pytest.fixture(autouse=True)
@@ -210,6 +214,42 @@ def test_dimensions_of_one_name_are_of_one_size() -> None:
     assert refusal(square, np.zeros((2, 3), np.float32)) == (
         "model 'f': dimension 'n' is 2 in input 'x' (dimension 0), but 3 in input 'x' (dimension 1)"
     )
+
+
+def test_names_are_not_trusted_in_models_of_other_tools() -> None:
+    exported = dataclasses.replace(model_of(x=gd.float32["n"], y=gd.float32["n"]), producer="pytorch")
+    with pytest.raises(AssertionError, match="a session was asked for"):
+        exported([1, 2], [1, 2, 3])
+
+
+SIZES = st.integers(0, 2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from([0, 1, 2, "n", "m", None]), max_size=3), st.data()), min_size=1, max_size=3
+    )
+)
+def test_shapes_pass_exactly_where_sizes_can_be_given_to_the_names(inputs: list[tuple[list[Any], Any]]) -> None:
+    model = model_of(**{f"x{i}": gd.float32[tuple(dims)] for i, (dims, _) in enumerate(inputs)})
+    shapes = [tuple(data.draw(st.lists(SIZES, min_size=len(dims), max_size=len(dims) + 1))) for dims, data in inputs]
+    fits = any(
+        all(
+            len(dims) == len(shape)
+            and all(
+                dim is None or {"n": n, "m": m}.get(dim, dim) == size for dim, size in zip(dims, shape, strict=True)
+            )
+            for (dims, _), shape in zip(inputs, shapes, strict=True)
+        )
+        for n in range(3)
+        for m in range(3)
+    )
+    arrays = {f"x{i}": np.zeros(shape, np.float32) for i, shape in enumerate(shapes)}
+    if fits:
+        assert checked(model.graph.inputs, arrays, "f") == arrays
+    else:
+        with pytest.raises(gd.FeedError):
+            checked(model.graph.inputs, arrays, "f")
 
 
 def test_dimensions_given_as_expressions_are_computed() -> None:
