@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from numbers import Integral
-from typing import Any, NoReturn, TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 from . import algebra
 from .algebra import MAX_TEXT, Call, Terms
@@ -108,10 +108,14 @@ class Dim:
     def __neg__(self) -> Any:
         return _arithmetic("*", -1, self)
 
-    def __truediv__(self, _: Any) -> NoReturn:
+    def __truediv__(self, other: Any) -> Any:
+        if not isinstance(other, (int, float, Dim)):  # a tensor knows how to divide a size
+            return NotImplemented
         raise FrozenValueError(f"the dimension {self.text!r} is divided by //, not by /" + at(caller()))
 
-    def _compare(self, _: Any) -> NoReturn:
+    def _compare(self, other: Any) -> Any:
+        if not isinstance(other, (int, float, Dim)):
+            return NotImplemented
         raise FrozenValueError(
             f"the dimension {self.text!r} has a size only when the model runs, so that no order is known; "
             "compare tensors, as in op.Size(x) > 3, and choose by op.If or op.Where" + at(caller())
@@ -125,7 +129,7 @@ class Dim:
             return self.text == other.text
         if isinstance(other, str):
             return self == parse(other)
-        return False
+        return NotImplemented
 
     def __hash__(self) -> int:
         return self._hash

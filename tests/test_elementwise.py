@@ -220,14 +220,17 @@ def test_lists_adopt_the_dtype_too() -> None:
     assert_equal(run(lambda t: [10, 20, 30] // t, array), np.array([10, 10, 10], np.int8))
 
 
-def test_a_dimension_is_an_operand() -> None:
-    x = gd.input("x", gd.float32["n", 3])
-    model = gd.build({"y": x / x.shape[0], "z": (x.shape[0] + 1) * x}, inputs=[x])
-    session = ort.InferenceSession(model.to_proto().SerializeToString())
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    y, z = session.run(None, {"x": array})
-    assert_equal(y, array / np.float32(2))
-    assert_equal(z, array * np.float32(3))
+@pytest.mark.parametrize("name", [n for n in BINARY if n not in ("<<", ">>")])
+def test_a_dimension_is_an_operand_on_either_side(name: str) -> None:
+    compute = BINARY[name].compute
+    array = np.array([5, -7, 3]) if name in "&|^" else np.array([5, -7, 3], np.float32)
+    x = gd.input("x", gd.constant(array).dtype["n"])
+    for function in (lambda t, n: compute(t, n), lambda t, n: compute(n, t)):
+        made, want = function(x, x.shape[0]), numpy(function, array, array.dtype.type(3))
+        assert isinstance(made[0] if name == "divmod" else made, gd.Tensor)
+        found = gd.build(list(made) if name == "divmod" else made, inputs=[x])(array)
+        for got, expected in zip(found, want, strict=True) if name == "divmod" else [(found, want)]:
+            assert_equal(got, expected, name)
 
 
 def test_text_is_joined_and_compared() -> None:
@@ -237,6 +240,21 @@ def test_text_is_joined_and_compared() -> None:
     assert run(lambda t: "<" + t, left).tolist() == ["<a", "<bc", "<"]
     assert run(operator.eq, left, right).tolist() == [True, False, False]
     assert run(operator.ne, left, right).tolist() == [False, True, True]
+
+
+def test_floor_division_of_16_bit_floats_is_computed_in_float32() -> None:
+    """The runtime divides no bfloat16 but converts it; NumPy computes float16 so too."""
+    a, b = (np.array(values, np.float32) for values in ([7.0, -7.0, 300.0, -0.5], [2.0, 2.0, -0.75, np.inf]))
+    for dtype in (gd.bfloat16, gd.float16):
+        x, y = gd.input("x", gd.float32[4]), gd.input("y", gd.float32[4])
+        parts = divmod(x.astype(dtype), y.astype(dtype))
+        assert [part.dtype for part in parts] == [dtype, dtype]
+        found = gd.build([part.astype(gd.float32) for part in parts], inputs=[x, y])(a, b)
+        for got, want in zip(found, divmod(a, b), strict=True):
+            assert_equal(got, want.astype(dtype.numpy).astype(np.float32))
+    half = gd.input("h", gd.float16[4])
+    inner = [node for node in gd.build(half // 2).nodes if node.op_type != "Cast"]
+    assert {node.outputs[0].type.dtype for node in inner} == {gd.float32, gd.bool}
 
 
 # Matrices

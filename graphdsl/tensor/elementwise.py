@@ -111,7 +111,7 @@ class Elementwise(Handle):
         if isinstance(operand, Handle):
             return operand
         if isinstance(operand, Dim):
-            return self._size_of(operand)
+            return type(self)(self._size_of(operand)._v)
         site = caller()
         try:
             if isinstance(operand, (np.ndarray, np.generic)):
