@@ -19,7 +19,7 @@ from .attributes import from_attribute
 from .bodies import input_types
 from .emission import imported
 from .errors import GraphError, LoadError, TypeSpecError
-from .guarding import checked_model, external_array
+from .guarding import TOO_DEEP, DataFiles, checked_model, checked_tensor
 from .inference import infer
 from .ir import (
     NO_ATTRIBUTES,
@@ -41,7 +41,7 @@ from .schemas import FOREVER, Schema
 from .sites import Site, at, caller
 from .tensor.calling import Trace
 from .tracing import types_through
-from .types import Type, as_dtype, from_proto, tensor_type
+from .types import Type, from_proto, tensor_type
 from .walk import captured
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
@@ -91,7 +91,7 @@ class LoadedValue(Value):
         self._type = found
 
 
-def load(source: Source, base_dir: str | os.PathLike[str] | None = None) -> Model:
+def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allow_hard_links: bool = False) -> Model:
     """A model from a file, from bytes or from a `ModelProto`, of any opset.
 
     What the file says is kept: names, order, documentation, metadata, functions, unknown fields. Weights in data files
@@ -100,6 +100,7 @@ def load(source: Source, base_dir: str | os.PathLike[str] | None = None) -> Mode
     Args:
         source: A path, the bytes of a model, or a proto, which is not changed.
         base_dir: Where the data files of a model given as bytes or proto are; a path's own folder by default.
+        allow_hard_links: Accept data files that have another name elsewhere, as stores that share files make them.
 
     Raises:
         LoadError: it is not a model, or not one that can be accepted; the message says why.
@@ -108,7 +109,7 @@ def load(source: Source, base_dir: str | os.PathLike[str] | None = None) -> Mode
     proto, folder = _read(source, base_dir, site)
     try:
         checked_model(proto)
-        return _Loader(proto, folder).model()
+        return _Loader(proto, DataFiles(folder, allow_hard_links=allow_hard_links)).model()
     except LoadError as error:
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
     except (TypeSpecError, RecursionError) as error:
@@ -143,7 +144,8 @@ def _read(
     try:
         return onnx.ModelProto.FromString(content), folder
     except Exception as error:  # protobuf's DecodeError has no public name in all its versions
-        raise LoadError(f"{_label(source)} is not an ONNX model: {error}" + at(site)) from None
+        reason = TOO_DEEP if "MaxDepth" in str(error) else f"it is not an ONNX model: {error}"
+        raise LoadError(f"{_label(source)}: {reason}" + at(site)) from None
 
 
 class _Scope:
@@ -166,9 +168,9 @@ class _Scope:
 class _Loader:
     """Reads one model."""
 
-    def __init__(self, proto: onnx.ModelProto, folder: Path | None) -> None:
+    def __init__(self, proto: onnx.ModelProto, files: DataFiles) -> None:
         self._proto = proto
-        self._folder = folder
+        self._files = files
         self._imports = imported(proto)
         self._schemas: dict[tuple[str, str, str], Schema] = {}
         self._functions: dict[tuple[str, str, str], onnx.FunctionProto] = {}
@@ -288,14 +290,17 @@ class _Loader:
         return Constant(array, kind, None, tensor.name, _kept(tensor, array))
 
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        dtype = checked_tensor(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return external_array(tensor, self._folder)
-        dtype = as_dtype(tensor.data_type)
-        if tensor.HasField("raw_data") and dtype.bits >= 8:
-            array = np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<"))
-            array = array.astype(dtype.numpy, copy=False).reshape(tuple(tensor.dims))
+            array = self._files.array(tensor, dtype)
+        elif tensor.HasField("raw_data") and dtype.bits >= 8:
+            flat = np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<"))
+            array = flat.astype(dtype.numpy, copy=False).reshape(tuple(tensor.dims))
         else:
-            array = np.asarray(numpy_helper.to_array(tensor))
+            try:
+                array = np.asarray(numpy_helper.to_array(tensor))
+            except (ValueError, TypeError, OverflowError) as error:
+                raise LoadError(f"the tensor {tensor.name!r} cannot be read: {error}") from None
         array.flags.writeable = False
         return array
 

@@ -152,7 +152,7 @@ def test_names_of_sibling_bodies_may_repeat() -> None:
     ("source", "message"),
     [
         (b"", "the model is empty"),
-        (b"\xff\xff\xff", "the model is not an ONNX model"),
+        (b"\xff\xff\xff", "the model: it is not an ONNX model"),
         (onnx.ModelProto(ir_version=8), "it has no graph"),
         (3, "gd.load takes a path, bytes or a ModelProto, got int"),
         ("missing.onnx", "'missing.onnx' cannot be read: No such file or directory"),
