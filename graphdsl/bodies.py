@@ -4,7 +4,7 @@ ONNX specification, Operators.md: the sections of these four operators.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from .ir import Graph, Value
 from .schemas import Schema
@@ -25,6 +25,7 @@ from .types import bool as bool_
 
 Inputs = tuple[Value | None, ...]
 Types = tuple[Type | None, ...]
+T = TypeVar("T")
 
 
 def join(left: Type | None, right: Type | None) -> Type | None:
@@ -67,7 +68,7 @@ def _join_shapes(left: Shape | None, right: Shape | None) -> Shape | None:
     return tuple([a if a == b else None for a, b in zip(left, right, strict=True)])
 
 
-def without_axis(kind: Type | None, axis: int, operator: str) -> Type | None:
+def without_axis(kind: Type | None, axis: int) -> Type | None:
     """The type of one slice of a tensor along an axis.
 
     Raises:
@@ -76,7 +77,7 @@ def without_axis(kind: Type | None, axis: int, operator: str) -> Type | None:
     if not isinstance(kind, TensorType) or kind.shape is None:
         return tensor_type(kind.dtype) if isinstance(kind, TensorType) else kind
     if not -len(kind.shape) <= axis < len(kind.shape):
-        raise ValueError(f"{operator} goes along axis {axis}, which {kind!r} does not have")
+        raise ValueError(f"it goes along axis {axis}, which {kind!r} does not have")
     dims = list(kind.shape)
     del dims[axis]
     return tensor_type(kind.dtype, dims)
@@ -102,8 +103,8 @@ def output_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) 
     return rule(schema, inputs, attributes) if rule is not None else None
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _counted(count: int, what: str, plural: str = "") -> str:
+    return f"{count} {what if count == 1 else plural or what + 's'}"
 
 
 def _types(graph: Graph) -> list[Type | None]:
@@ -173,14 +174,25 @@ def _states(body: Graph, states: Inputs, offset: int, after: list[Type | None]) 
     return result
 
 
-def scan_axes(schema: Schema, attributes: Mapping[str, Any], scanned: int) -> list[int]:
-    """The axes along which Scan goes through its scanned inputs."""
-    return list(attributes.get("scan_input_axes") or [0] * scanned)
+def scan_axes(attributes: Mapping[str, Any], count: int, which: str = "input") -> list[int]:
+    """The axes along which Scan goes through what it scans, or collects outputs.
+
+    Raises:
+        ValueError: there are not as many axes.
+    """
+    axes = list(attributes.get(f"scan_{which}_axes") or [0] * count)
+    if len(axes) != count:
+        raise ValueError(f"scan_{which}_axes names {_counted(len(axes), 'axis', 'axes')}, for {count} scanned {which}s")
+    return axes
 
 
-def scan_parts(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> tuple[Inputs, Inputs]:
-    """The state and scanned inputs of Scan; its first version begins with the sequences' lengths."""
+def scan_parts(schema: Schema, inputs: tuple[T, ...], attributes: Mapping[str, Any]) -> tuple[tuple[T, ...], ...]:
+    """The state and scanned inputs of Scan, or their types; its first version begins with the sequences' lengths."""
     given = inputs[1:] if schema.since == 8 else inputs
+    if "num_scan_inputs" not in attributes:
+        raise ValueError(
+            "'num_scan_inputs' is required: how many of the inputs, the last ones, are scanned; the others are state"
+        )
     states = len(given) - attributes["num_scan_inputs"]
     if states < 0:
         raise ValueError(f"num_scan_inputs is {attributes['num_scan_inputs']}, of {_counted(len(given), 'input')}")
@@ -201,7 +213,7 @@ def _scan(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Type
             f"body returns {_counted(len(found), 'tensor')}, fewer than the {_counted(len(states), 'state tensor')}"
         )
     batched = schema.since == 8
-    axes = [1] * len(scanned) if batched else scan_axes(schema, attributes, len(scanned))
+    axes = [1] * len(scanned) if batched else scan_axes(attributes, len(scanned))
     length, batch = None, None
     for value, axis in zip(scanned, axes, strict=True):
         kind = value.type if value is not None else None
@@ -209,7 +221,7 @@ def _scan(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Type
             length = kind.shape[axis] if length is None else length
             batch = kind.shape[0] if batch is None else batch
     after = found[: len(states)]
-    outs = list(attributes.get("scan_output_axes") or [0] * (len(found) - len(states)))
+    outs = scan_axes(attributes, len(found) - len(states), "output")
     collected = [_stacked(kind, length, axis) for kind, axis in zip(found[len(states) :], outs, strict=True)]
     if batched:
         after = [_stacked(kind, batch) for kind in after]
@@ -224,9 +236,9 @@ def _sequence_map(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any])
     return tuple([None if kind is None else sequence(kind) for kind in _types(body)])
 
 
-def scores_type(inputs: Inputs, attributes: Mapping[str, Any]) -> Type | None:
+def _scores(types: Types, attributes: Mapping[str, Any]) -> Type | None:
     """The type of the attention scores of FlexAttention, which its bodies take and return."""
-    query, key = (value.type if value is not None else None for value in inputs[:2])
+    query, key = types[:2]
     if not isinstance(query, TensorType):
         return None
     dtype = attributes.get("softmax_precision") or (float64 if query.dtype is float64 else float32)
@@ -250,7 +262,7 @@ def _may_be(kind: Type | None, wanted: Type | None) -> bool:
 
 def _flex_attention(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> None:
     """ONNX infers the output; what its inference does not see are the bodies."""
-    scores = scores_type(inputs, attributes)
+    scores = _scores(tuple([None if value is None else value.type for value in inputs]), attributes)
     for name in ("score_mod", "prob_mod"):
         found = _types(attributes[name]) if name in attributes else [scores]
         if len(found) != 1 or not _may_be(found[0], scores):
@@ -266,23 +278,65 @@ _RULES: dict[tuple[str, str], Callable[[Schema, Inputs, Mapping[str, Any]], Type
 }
 
 
+class Parameters(NamedTuple):
+    """The types of what a body takes, in order: what comes first, states, and the rest."""
+
+    first: Types
+    states: Types
+    """Their types may change from one round to the next; see `carry`."""
+    rest: Types
+    leading: int = 0
+    """How many outputs of the body come before the states."""
+
+
+def has_known_bodies(schema: Schema) -> bool:
+    """Whether it is known what the bodies of an operator take."""
+    return (schema.domain, schema.name) in _PARAMETERS
+
+
+def parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:
+    """What a body takes, from the types of its operator's inputs.
+
+    Raises:
+        ValueError: the inputs do not fit the attributes.
+    """
+    return _PARAMETERS[schema.domain, schema.name](schema, types, attributes)
+
+
+def _loop_parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:
+    return Parameters((tensor_type(int64, []), tensor_type(bool_, [])), types[2:], (), leading=1)
+
+
+def _scan_parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:
+    states, scanned = scan_parts(schema, types, attributes)
+    axes = scan_axes(attributes, len(scanned))
+    if schema.since == 8:
+        states, scanned = (tuple([without_axis(kind, 0) for kind in part]) for part in (states, scanned))
+        axes = [0] * len(scanned)
+    return Parameters((), states, tuple([without_axis(kind, axis) for kind, axis in zip(scanned, axes, strict=True)]))
+
+
+def _element_parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:
+    return Parameters((), (), tuple([kind.element if isinstance(kind, SequenceType) else kind for kind in types]))
+
+
+_PARAMETERS: dict[tuple[str, str], Callable[[Schema, Types, Mapping[str, Any]], Parameters]] = {
+    ("", "If"): lambda schema, types, attributes: Parameters((), (), ()),
+    ("", "Loop"): _loop_parameters,
+    ("", "Scan"): _scan_parameters,
+    ("", "SequenceMap"): _element_parameters,
+    ("ai.onnx.preview", "FlexAttention"): lambda schema, types, attributes: Parameters(
+        (), (), (_scores(types, attributes),)
+    ),
+}
+
+
 def input_types(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> Types:
-    """What is known of the types of a body's inputs from the inputs of its operator; empty for other operators."""
-    kinds = [None if value is None else value.type for value in inputs]
-    if schema.name == "Loop":
-        return (tensor_type(int64, []), tensor_type(bool_, []), *[_of_any_shape(kind) for kind in kinds[2:]])
-    if schema.name == "Scan" and schema.since > 8:
-        states, scanned = scan_parts(schema, inputs, attributes)
-        axes = scan_axes(schema, attributes, len(scanned))
-        slices = [without_axis(_type(v), axis, "Scan") for v, axis in zip(scanned, axes, strict=False)]
-        return (*[_of_any_shape(_type(value)) for value in states], *slices)
-    if schema.name == "SequenceMap":
-        return tuple([kind.element if isinstance(kind, SequenceType) else kind for kind in kinds])
-    return ()
-
-
-def _type(value: Value | None) -> Type | None:
-    return None if value is None else value.type
+    """What is known of the types of a body's inputs before the body is; empty for other operators."""
+    if not has_known_bodies(schema):
+        return ()
+    known = parameters(schema, tuple([None if value is None else value.type for value in inputs]), attributes)
+    return (*known.first, *[_of_any_shape(kind) for kind in known.states], *known.rest)
 
 
 def _of_any_shape(kind: Type | None) -> Type | None:

@@ -13,6 +13,7 @@ from .emission import Emitter
 from .errors import RunError
 from .inlining import inline
 from .ir import ModelData, Node
+from .repetition import implementations
 from .schemas import Schema
 from .sites import at, caller
 from .types import TensorType, as_dtype
@@ -51,9 +52,9 @@ class Evaluation:
         assert emitter.numbered is not None
         self._nodes: Sequence[Node] = emitter.numbered
         self._label = label
-        own = [schema for schema in operators(plain.graph) if schema.numpy is not None]
+        own = [self._implementation(schema) for schema in operators(plain.graph) if schema.numpy is not None]
         try:
-            self._native = ReferenceEvaluator(proto, new_ops=[self._implementation(schema) for schema in own])
+            self._native = ReferenceEvaluator(proto, new_ops=[*implementations(), *own])
         except Exception as error:
             raise RunError(f"{label}: ONNX's reference evaluator does not load it: {error}" + at(caller())) from error
         for native in self._native.rt_nodes_:
@@ -69,7 +70,7 @@ class Evaluation:
         """
         with np.errstate(all="ignore"):
             found = self._native.run(None, {name: value for name, value in feeds.items() if name in self.inputs})
-        return [np.asarray(value) if isinstance(value, np.generic) else value for value in found]
+        return [_plain(value) for value in found]
 
     def _implementation(self, schema: Schema) -> type:
         """The evaluator's class for an operator: it calls the NumPy body with the node's own attributes."""
@@ -129,3 +130,13 @@ class Evaluation:
                 ) from error
 
         return guarded
+
+
+def _plain(value: Any) -> Any:
+    """A value as ONNX Runtime gives it: arrays also of rank 0, text as objects."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        array = np.asarray(value)
+        return array.astype(object) if array.dtype.kind in "US" else array
+    return value

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import BuildError, OpsetError
+from .bodies import carry, has_known_bodies, parameters
+from .errors import BuildError, OpsetError, SignatureError
 from .ir import NO_ATTRIBUTES, SEALED, Function, Graph, Input, ModelData, Node, Output, Value
-from .schemas import opset_in_force
+from .schemas import Schema, opset_in_force
 from .sites import Site, at, caller
 from .tensor import Tensor
 from .tensor.calling import Trace, current_trace, emit, resolved, tracing
@@ -136,8 +137,47 @@ def with_constant_nodes(graph: Graph) -> Graph:
     trace = Trace(graph.name, current_trace(), closed=True)
     with tracing(trace):
         made: dict[Value, Value | None] = {c: emit("Constant", value=c.array)[0] for c in constants(graph)}
-        inputs, outputs = _replay_in(trace, graph, made, NO_ATTRIBUTES, expand=False)
+        types = [value.type for value in graph.inputs]
+        inputs, outputs = _replay_in(trace, graph, made, NO_ATTRIBUTES, types, expand=False)
     return close_graph(graph.name, trace, inputs, outputs)
+
+
+_MOST_ROUNDS = 12
+"""How often a body is traced until the types of its state hold; each round can only widen them."""
+
+
+def settled(
+    schema: Schema,
+    types: tuple[Type | None, ...],
+    attributes: Mapping[str, Any],
+    trace: Callable[[Sequence[Type | None]], Graph],
+) -> Graph:
+    """The body of an operator whose inputs are of these types: a state whose size changes has an unknown size.
+
+    Raises:
+        SignatureError: the inputs do not fit the attributes.
+        BuildError: the body's types do not settle.
+    """
+    try:
+        known = parameters(schema, types, attributes)
+    except ValueError as error:
+        raise SignatureError(f"{schema.label}: {error}" + at(caller())) from None
+    states: list[Type | None] = list(known.states)
+    for _ in range(_MOST_ROUNDS):
+        body = trace([*known.first, *states, *known.rest])
+        after: list[Type | None] = [value.type for _, value in body.outputs[known.leading :]][: len(states)]
+        if len(after) != len(states):
+            return body  # too few outputs: the type rule says so
+        try:
+            wider = [carry(before, now)[0] for before, now in zip(states, after, strict=True)]
+        except ValueError:
+            return body  # another dtype: the type rule says so
+        if wider == states:
+            return body
+        states = wider
+    raise BuildError(
+        f"{schema.label}: the types of the state do not settle; give the state a fixed rank" + at(caller())
+    )
 
 
 def _parameter_names(function: Callable[..., Any], count: int, what: str, site: Site | None) -> list[str | None]:
@@ -249,7 +289,9 @@ def replay_nodes(
         if any(isinstance(item, Graph) for item in given.values()):
             given = MappingProxyType(
                 {
-                    name: _replay_body(item, values, attributes, expand) if isinstance(item, Graph) else item
+                    name: _replay_body(node, item, inputs, given, values, attributes, expand)
+                    if isinstance(item, Graph)
+                    else item
                     for name, item in given.items()
                 }
             )
@@ -271,23 +313,47 @@ def _filled(function: Function, inputs: Sequence[Value | None]) -> list[Value | 
 
 
 def _replay_body(
-    graph: Graph, values: Mapping[Value, Value | None], attributes: Mapping[str, Any], expand: bool
+    node: Node,
+    graph: Graph,
+    inputs: Sequence[Value | None],
+    given: Mapping[str, Any],
+    values: Mapping[Value, Value | None],
+    attributes: Mapping[str, Any],
+    expand: bool,
 ) -> Graph:
-    trace = Trace(graph.name, current_trace())
-    _check_depth(trace)
-    with tracing(trace):
-        inputs, outputs = _replay_in(trace, graph, dict(values), attributes, expand=expand)
-    return close_graph(graph.name, trace, inputs, outputs)
+    """A body made anew for a node with these inputs and attributes."""
+    types = tuple([None if value is None else value.type for value in inputs])
+
+    def trace(inner: Sequence[Type | None]) -> Graph:
+        trace = Trace(graph.name, current_trace())
+        _check_depth(trace)
+        with tracing(trace):
+            own, outputs = _replay_in(trace, graph, dict(values), attributes, inner, expand=expand)
+        return close_graph(graph.name, trace, own, outputs)
+
+    if has_known_bodies(node.schema):
+        return settled(node.schema, types, given, trace)
+    return trace([value.type for value in graph.inputs])
 
 
 def _replay_in(
-    trace: Trace, graph: Graph, values: dict[Value, Value | None], attributes: Mapping[str, Any], *, expand: bool
+    trace: Trace,
+    graph: Graph,
+    values: dict[Value, Value | None],
+    attributes: Mapping[str, Any],
+    types: Sequence[Type | None],
+    *,
+    expand: bool,
 ) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
     """The inputs and outputs of a body whose nodes are made anew; `values` are those around it, and learns its own."""
-    inputs = tuple([Input(value.name, value.type, trace, value.site, value.default) for value in graph.inputs])
+    inputs: list[Input] = []
+    for value, kind in zip(graph.inputs, types, strict=True):
+        # where nothing says what a body takes, its file may
+        known = value.type if kind is None and value in graph.declared else kind
+        inputs.append(Input(value.name, known, trace, value.site, value.default))
     values.update(zip(graph.inputs, inputs, strict=True))
     replay_nodes(graph.nodes, values, attributes, expand=expand)
-    return inputs, tuple([Output(name, _present(values, value)) for name, value in graph.outputs])
+    return tuple(inputs), tuple([Output(name, _present(values, value)) for name, value in graph.outputs])
 
 
 def types_through(function: Function) -> Callable[..., tuple[Type | None, ...]]:

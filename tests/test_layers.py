@@ -69,6 +69,7 @@ LAYERS = {
     "feeds": "what a model is given to run on, checked",
     "failures": "a runtime's messages, led back to nodes",
     "inlining": "models called on tensors",
+    "repetition": "loops for ONNX's evaluator",
     "reference": "operators with a NumPy body, run in ONNX's evaluator",
     "runtime": "sessions, which a model runs on",
     "lookup": "tensors of a model by name",
