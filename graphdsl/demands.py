@@ -180,8 +180,11 @@ def _matmul(call: Call) -> str | None:
 def _gemm(call: Call) -> str | None:
     flipped_a, flipped_b = bool(call.attributes.get("transA", 0)), bool(call.attributes.get("transB", 0))
     a, b = call.shape(0), call.shape(1)
-    if a is None or b is None or len(a) != 2 or len(b) != 2:
+    if a is None or b is None:
         return None
+    for index, shape in enumerate((a, b)):
+        if len(shape) != 2:
+            return f"{call.names[index]} must have rank 2, but has rank {len(shape)}"
     inner = _differ(call, (0, 0 if flipped_a else 1), (1, 1 if flipped_b else 0))
     if inner is not None:
         fits = a[0 if flipped_a else 1] == b[0 if flipped_b else 1]
