@@ -12,7 +12,7 @@ from calls import all_schemas
 from onnx import AttributeProto
 
 import graphdsl as gd
-from graphdsl import allowed, op
+from graphdsl import allowed, op, schemas
 from graphdsl.allowed import allowed_values, objection
 from graphdsl.operators import default_value
 from graphdsl.schemas import Schema
@@ -93,8 +93,8 @@ def test_the_lists_are_used() -> None:
         (domain, operator, name)
         for domain, operators in allowed._DOMAINS.items()
         for operator, attributes in operators.items()
-        for name in attributes
-        if (domain, operator) in known
+        for name, versions in attributes.items()
+        if (domain, operator) in known and min(versions) <= schemas.newest(domain)
     }
 
 
