@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import Any
 
-from .errors import BuildError
+from .errors import BuildError, GraphError, InferenceError
 from .functions import function
 from .interfaces import Interface
 from .ir import Input, Value
@@ -90,7 +90,13 @@ class CustomOperator:
                 else Tensor(value if value.array is not None else Input(value.name, value.type, trace, value.site))
                 for value in inputs
             ]
-            returned = self._rule(*stand_ins, **attributes)
+            try:
+                returned = self._rule(*stand_ins, **attributes)
+            except GraphError:
+                raise
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                raise InferenceError(f"{label} failed: {said}" + at(caller())) from error
         items = returned if isinstance(returned, (tuple, list)) else (returned,)
         types: list[Type | None] = []
         for item in items:

@@ -111,7 +111,7 @@ def _documentation(schema: Schema) -> str:
             default = default_value(spec)
             need = "required" if spec.required else "optional" if default is None else f"default {default!r}"
             lines.append(f"    {spec.name} ({kind_word(spec.kind)}, {need}): {_flat(spec.doc)}")
-    variables = {f.type_str: f.types for f in (*schema.inputs, *schema.outputs) if f.type_str not in f.types}
+    variables = {f.type_str: f.types for f in (*schema.inputs, *schema.outputs) if f.types - {f.type_str}}
     if variables:
         lines += ["", "Types:"]
         lines += [f"    {name}: {', '.join(_type_names(texts))}" for name, texts in variables.items()]

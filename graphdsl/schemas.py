@@ -117,7 +117,8 @@ class Schema:
         """The `ir.Function` that the operator calls, where it is a local function."""
         self.numpy = numpy
         """What the operator computes, as a function on arrays, where a user's declaration says so."""
-        self.least_inputs = _least(inputs)
+        # ONNX counts absent inputs before a variadic one, which Loop has
+        self.least_inputs = native.min_input if native is not None else _least(inputs)
         self.most_inputs = _most(inputs)
         self.least_outputs = _least(outputs)
         self.most_outputs = _most(outputs)
@@ -143,8 +144,9 @@ class Schema:
 
 
 def _least(parameters: tuple[Parameter, ...]) -> int:
-    """As ONNX counts: all before a variadic one belong, absent ones too."""
     needed = [i + (p.least if p.variadic else 1) for i, p in enumerate(parameters) if p.required or p.variadic]
+    if parameters and parameters[-1].variadic and not parameters[-1].least:
+        needed = needed[:-1]
     return max(needed, default=0)
 
 
@@ -300,6 +302,8 @@ def _unknown(domain: str, name: str, version: int) -> str:
         return f"the operators of 'com.microsoft' are known from ONNX Runtime, which is not installed: no {name!r}"
     other = sorted(d for d in domains() if d != domain and name in operators(d))
     hint = f"; it exists in domain {other[0]!r}" if other else nearest(name, known)
+    if any(known_domain == domain for known_domain, _ in _declared):
+        return f"no operator {name!r} is declared{label}{hint}"
     return f"ONNX has no operator {name!r}{label}{hint}"
 
 

@@ -151,7 +151,9 @@ def test_a_function_of_another_opset_decides_the_models() -> None:
     x = gd.input("x", gd.float32[1, 3])
     assert gd.build(squeezed(x)).opset == 20  # where Squeeze means what it does at 13
     assert gd.build(squeezed(x), opset=13).opset == 13
-    with pytest.raises(gd.OpsetError, match="an operator does not mean the same at opset 21\n  Squeeze as written here"):
+    with pytest.raises(
+        gd.OpsetError, match="an operator does not mean the same at opset 21\n  Squeeze as written here"
+    ):
         gd.build(squeezed(x), opset=21)
 
 
@@ -260,7 +262,10 @@ def scaled(a: gd.Tensor, *, factor: float) -> gd.Tensor:
             "list[float], list[int], list[str] or np.ndarray",
         ),
         (lambda: gd.function(lambda a, **k: a), "function 'local::<lambda>': **k names no attributes; write each one"),
-        (lambda: gd.function(domain="")(my_add), "a function needs a domain of its own, as in @gd.function(domain='my')"),
+        (
+            lambda: gd.function(domain="")(my_add),
+            "a function needs a domain of its own, as in @gd.function(domain='my')",
+        ),
         (lambda: gd.function(3), "gd.function takes a Python function, got 3"),
     ],
 )
