@@ -98,6 +98,13 @@ def test_reshape_by_the_dimensions_of_another_tensor() -> None:
     agree(lambda x, y: x.reshape(0, y.shape[0]), counted((0, 3)), counted((5,)), what=NAMED)
 
 
+def test_a_dimension_that_does_not_fit_at_run_time_fails() -> None:
+    with pytest.raises(ValueError, match="cannot reshape"):
+        counted((8,)).reshape(counted((3,)).shape[0], 4)
+    with pytest.raises(Exception, match="Reshape"):  # and is not taken for whatever is left
+        compute(lambda x, y: x.reshape(y.shape[0], 4), counted((8,)), counted((3,)), what=NAMED)
+
+
 def test_a_size_of_zero_is_an_empty_axis() -> None:
     x = counted((3, 0))
     assert agree(lambda x: x.reshape(0, 5), x, what=NAMED).operators == ["Reshape"]
