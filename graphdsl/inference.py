@@ -22,7 +22,7 @@ from .ir import Graph, Value, constant_array
 from .ranks import with_ranks
 from .refusals import check_dtypes, explain
 from .schemas import Schema
-from .sharpening import is_settled, sharpen
+from .sharpening import is_settled, mistaken, sharpen
 from .sites import Site, at
 from .types import SequenceType, TensorType, Type, from_proto, from_text, sequence, tensor_type, to_proto
 
@@ -162,9 +162,9 @@ def _asked(
         read = [i for i in READS.get(schema.name, ()) if i < len(inputs)]
         constants = {i: array for i in read if (array := _small(inputs[i])) is not None}
         native = schema.native
-        if native is not None and not uninferred.has_inference(schema):
+        if native is not None and (mistaken(schema, inputs) or not uninferred.has_inference(schema)):
             check_dtypes(schema, inputs)
-            native = uninferred.stand_in(schema)
+            native = None if uninferred.has_inference(schema) else uninferred.stand_in(schema)
         if native is not None:
             found = _native(schema, native, inputs, constants, attributes, count)
         elif schema.native is not None:

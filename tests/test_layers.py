@@ -35,6 +35,7 @@ LAYERS = {
     "sharpening.agreement": "sizes that must agree",
     "sharpening.moves": "shapes of what joins, cuts and rearranges",
     "sharpening.windows": "shapes of what slides windows and stretches",
+    "sharpening.special": "shapes of attention and spectra",
     "sharpening": "what inference adds to ONNX's answer",
     "inference": "the types of a node's outputs, which the constructor of nodes asks for",
     "allowed": "attribute values that the standard lists, which the constructor checks",

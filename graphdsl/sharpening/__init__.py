@@ -13,11 +13,12 @@ from ..errors import TypeSpecError
 from ..ir import Value
 from ..schemas import Schema
 from ..types import TensorType, Type, tensor_type
-from . import agreement, moves, windows
+from . import agreement, moves, special, windows
 from .agreement import differ, strict_shapes
 from .call import Call, Proposal, Unknown
+from .windows import mistaken
 
-__all__ = ["is_settled", "sharpen", "strict_shapes"]
+__all__ = ["is_settled", "mistaken", "sharpen", "strict_shapes"]
 
 Types = tuple[Type | None, ...]
 Inputs = tuple[Value | None, ...]
@@ -35,20 +36,12 @@ def sharpen(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any], types
     agreement.check(call)
     rule = _RULES.get(schema.name)
     if rule is None:
-        return _onesided(call, types) if schema.name == "STFT" else types
+        return types
     try:
         proposed = rule(call)
     except (Unknown, TypeSpecError, ZeroDivisionError, IndexError):  # nothing to say, or too long an expression
         return types
     return tuple([_merged(schema, found, shape) for found, shape in zip(types, proposed, strict=True)])
-
-
-def _onesided(call: Call, types: Types) -> Types:
-    """STFT: ONNX's inference takes an absent `onesided` for 0; the specification's default is 1 (docs/upstream.md)."""
-    if "onesided" in call.attributes or not isinstance(types[0], TensorType) or types[0].shape is None:
-        return types
-    *before, bins, parts = types[0].shape
-    return (tensor_type(types[0].dtype, [*before, None if bins is None else bins // 2 + 1, parts]),)
 
 
 def is_settled(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> bool:
@@ -61,7 +54,7 @@ def _merged(schema: Schema, found: Type | None, proposed: Sequence[Axis] | None)
     if not isinstance(found, TensorType) or proposed is None:
         return found
     proposed = [None if isinstance(size, int) and size < 0 else size for size in proposed]
-    if found.shape is None:
+    if found.shape is None or schema.name in _MISTAKEN:
         return tensor_type(found.dtype, proposed)
     if len(found.shape) != len(proposed) or any(map(differ, found.shape, proposed)):
         warnings.warn(
@@ -78,10 +71,14 @@ def _merged(schema: Schema, found: Type | None, proposed: Sequence[Axis] | None)
     )
 
 
+_MISTAKEN = {"Attention", "DFT", "STFT"}
+"""Operators of whose shapes ONNX's inference says what is not so (docs/upstream.md): here the rules count."""
+
 _RULES: dict[str, Callable[[Call], Proposal]] = {
-    "AffineGrid": moves.affine_grid,
+    "AffineGrid": special.affine_grid,
+    "Attention": special.attention,
     "AveragePool": windows.pooling,
-    "BlackmanWindow": moves.window_function,
+    "BlackmanWindow": special.window_function,
     "CenterCropPad": moves.center_crop_pad,
     "Col2Im": windows.columns_to_image,
     "Concat": moves.concat,
@@ -89,12 +86,13 @@ _RULES: dict[str, Callable[[Call], Proposal]] = {
     "Conv": windows.convolution(1),
     "ConvInteger": windows.convolution(1),
     "ConvTranspose": windows.transposed_convolution,
+    "DFT": special.fourier,
     "DeformConv": windows.convolution(1),
     "DepthToSpace": moves.depth_to_space,
     "Expand": moves.expand,
     "Flatten": moves.flatten,
-    "HammingWindow": moves.window_function,
-    "HannWindow": moves.window_function,
+    "HammingWindow": special.window_function,
+    "HannWindow": special.window_function,
     "LpPool": windows.pooling,
     "MaxPool": windows.pooling,
     "MaxUnpool": windows.unpooling,
@@ -104,6 +102,7 @@ _RULES: dict[str, Callable[[Call], Proposal]] = {
     "Range": moves.range_,
     "Reshape": moves.reshape,
     "Resize": windows.resize,
+    "STFT": special.short_fourier,
     "Slice": moves.slice_,
     "SpaceToDepth": moves.space_to_depth,
     "Split": moves.split,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..contents import Elements, contents
-from ..dims import Axis
+from ..dims import Axis, Dim
 from ..ir import Opaque, Reference, Value
 from ..schemas import Schema
 from ..types import Shape, TensorType
@@ -91,3 +91,8 @@ def axis_of(axis: int, shape: Sequence[Axis]) -> int:
     if not -len(shape) <= axis < len(shape):
         raise Unknown
     return axis % len(shape)
+
+
+def size_of(element: Any) -> Axis:
+    """An element of a shape as a size; None for what is none."""
+    return element if isinstance(element, Dim) or (isinstance(element, int) and element >= 0) else None

@@ -5,22 +5,16 @@ ONNX specification, Operators.md: the operators named below.
 
 from collections.abc import Sequence
 from math import ceil
-from typing import Any
 
 from ..dims import Axis, Dim, ceil_div, is_never_negative, maximum, minimum
 from ..types import Shape
-from .call import Call, Proposal, Unknown, axis_of
+from .call import Call, Proposal, Unknown, axis_of, size_of
 
 _END = 2**31 - 1
 """A bound of a slice from here on is past the end of every axis; exporters write the largest int32 or int64."""
 
 _STAND_IN = "size of axis"
 """What a size that is not known is called while it may still cancel out."""
-
-
-def _size(element: Any) -> Axis:
-    """An element of a shape as a size."""
-    return element if isinstance(element, Dim) or (isinstance(element, int) and element >= 0) else None
 
 
 def _total(shape: Sequence[Axis]) -> Axis:
@@ -63,7 +57,7 @@ def split(call: Call) -> Proposal:
         parts = [part] * (call.count - 1) + [size - part * (call.count - 1)]
     if parts is None or len(parts) != call.count:
         raise Unknown
-    return [_changed(shape, {axis: _size(part)}) for part in parts]
+    return [_changed(shape, {axis: size_of(part)}) for part in parts]
 
 
 def reshape(call: Call) -> Proposal:
@@ -80,7 +74,7 @@ def reshape(call: Call) -> Proposal:
         if copies and isinstance(item, int) and item == 0:
             found.append(own[place] if place < len(own) else None)
         else:
-            found.append(_size(item))
+            found.append(size_of(item))
     if -1 in target:
         rest = [size for place, size in enumerate(found) if target[place] != -1]
         whole, known = _total(own), _total(rest)
@@ -102,7 +96,7 @@ def expand(call: Call) -> Proposal:
     shape, target = list(call.shape(0)), call.elements(1)
     rank = max(len(shape), len(target))
     own = [1] * (rank - len(shape)) + shape
-    other = [1] * (rank - len(target)) + [_size(item) for item in target]
+    other = [1] * (rank - len(target)) + [size_of(item) for item in target]
     return [[_common(a, b) for a, b in zip(own, other, strict=True)]]
 
 
@@ -172,6 +166,8 @@ def _sliced(size: int | Dim, start: Axis, end: Axis, step: Axis) -> Axis:
         lengths = [e - s for e in (last, size) for s in (first, 0)]
         length = maximum(0, minimum(*lengths))
     else:
+        if isinstance(end, int) and end >= _END:  # ONNX Runtime errs here (docs/upstream.md)
+            return None
         before = -1 if isinstance(end, int) and end <= -_END else maximum(last, -1)
         lengths = [s - before for s in (maximum(first, 0), size - 1)]
         length = maximum(0, minimum(*lengths))
@@ -240,7 +236,7 @@ def top_k(call: Call) -> Proposal:
     """TopK, with the count as an input from opset 10 on."""
     shape = call.shape(0)
     count = call.elements(1)[0] if call.has(1) else call.attribute("k")
-    found = _changed(shape, {axis_of(call.attribute("axis", -1), shape): _size(count)})
+    found = _changed(shape, {axis_of(call.attribute("axis", -1), shape): size_of(count)})
     return [found, found]
 
 
@@ -249,13 +245,13 @@ def one_hot(call: Call) -> Proposal:
     found: list[Axis] = list(call.shape(0))
     depth = call.elements(1)[0]
     axis = call.attribute("axis", -1)
-    found.insert(axis if axis >= 0 else len(found) + 1 + axis, _size(depth))
+    found.insert(axis if axis >= 0 else len(found) + 1 + axis, size_of(depth))
     return [found]
 
 
 def filled(call: Call) -> Proposal:
     """ConstantOfShape."""
-    return [[_size(item) for item in call.elements(0)]]
+    return [[size_of(item) for item in call.elements(0)]]
 
 
 def range_(call: Call) -> Proposal:
@@ -275,15 +271,4 @@ def center_crop_pad(call: Call) -> Proposal:
     axes = call.attribute("axes", range(len(shape)))
     if len(axes) != len(sizes):
         raise Unknown
-    return [_changed(shape, {axis_of(a, shape): _size(s) for a, s in zip(axes, sizes, strict=True)})]
-
-
-def window_function(call: Call) -> Proposal:
-    """BlackmanWindow, HammingWindow, HannWindow."""
-    return [[_size(call.elements(0)[0])]]
-
-
-def affine_grid(call: Call) -> Proposal:
-    """AffineGrid: an image of the size given, and the coordinates of each point."""
-    batch, _, *spatial = map(_size, call.elements(1))
-    return [[batch, *spatial, len(spatial)]]
+    return [_changed(shape, {axis_of(a, shape): size_of(s) for a, s in zip(axes, sizes, strict=True)})]

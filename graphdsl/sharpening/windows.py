@@ -8,8 +8,10 @@ from fractions import Fraction
 from typing import Any
 
 from ..dims import Axis, ceil_div
-from ..types import Shape
-from .call import Call, Proposal, Unknown
+from ..ir import Value
+from ..schemas import Schema
+from ..types import Shape, TensorType
+from .call import Call, Proposal, Unknown, size_of
 
 
 class Window:
@@ -62,8 +64,8 @@ class Window:
         if size is None or width is None:
             return None
         whole = stride * (size - 1) + width + padding
-        if self.same:
-            return None if not isinstance(width, int) else whole - max(width - stride, 0)
+        if self.same:  # elsewhere ONNX's inference, its reference and ONNX Runtime disagree (docs/upstream.md)
+            return stride * size if isinstance(width, int) and width >= stride and padding == 0 else None
         return whole if self.auto_pad == "VALID" else whole - self.begins[axis] - self.ends[axis]
 
     def _width(self, axis: int) -> Axis:
@@ -119,6 +121,8 @@ def pooling(call: Call) -> Proposal:
     image = call.shape(0)
     spatial = _spatial(image)
     window = _window(call, (), spatial)
+    if window.same and set(window.dilations) != {1}:  # ONNX Runtime errs here (docs/upstream.md)
+        raise Unknown
     shape = [*image[:2], *_places(window, spatial)]
     return [shape] * call.count
 
@@ -167,14 +171,34 @@ def resize(call: Call) -> Proposal:
     axes = range(len(shape)) if axes is None else [axis % len(shape) for axis in axes]
     found: list[Axis] = [size if axis not in axes else None for axis, size in enumerate(shape)]
     for index, by_scale in ((2, True), (3, False)):
-        if not call.has(index) or (call.shape(index) == (0,)) or (not by_scale and policy != "stretch"):
+        given = _vector(call, index)
+        if (
+            given is None
+            or len(given) != len(axes)
+            or (mode == "tf_crop_and_resize" if by_scale else policy != "stretch")
+        ):
             continue
-        given = call.elements(index)
-        if len(given) != len(axes) or mode == "tf_crop_and_resize":
-            raise Unknown
         for axis, item in zip(axes, given, strict=True):
-            found[axis] = _scaled(shape[axis], item) if by_scale else item
+            found[axis] = _scaled(shape[axis], item) if by_scale else size_of(item)
     return [found]
+
+
+def _vector(call: Call, index: int) -> list[Any] | None:
+    """The elements of an input; None where it is absent, empty or of unknown length."""
+    try:
+        return call.elements(index) or None
+    except Unknown:
+        return None
+
+
+def mistaken(schema: Schema, inputs: Sequence[Value | None]) -> bool:
+    """Whether this is a call of Resize that ONNX's inference refuses wrongly: to `sizes` of unknown length."""
+    if schema.name != "Resize" or schema.domain or len(inputs) < 4:
+        return False
+    kind = inputs[3].type if inputs[3] is not None else None
+    return isinstance(kind, TensorType) and (
+        kind.shape is None or not all(isinstance(size, int) for size in kind.shape)
+    )
 
 
 def upsample(call: Call) -> Proposal:
