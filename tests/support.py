@@ -67,11 +67,13 @@ def assert_equal(got: np.ndarray, want: Any, what: str = "", *, zeros: bool = Tr
         raise AssertionError(f"{what}{list(place)} = {got[place]!r}, but NumPy gives {want[place]!r}")
 
 
-def assert_close(got: np.ndarray, truth: Any, ulps: float, what: str = "", *, scale: Any = 0.0) -> None:
+def assert_close(
+    got: np.ndarray, truth: Any, ulps: float, what: str = "", *, scale: Any = 0.0, zeros: bool = True
+) -> None:
     """Within so many units in the last place of the truth, or of `scale` where that is larger (an intermediate value).
 
     The truth is given in a wider dtype. NaN and infinities must be where they are in the truth rounded to the dtype of
-    the result, except that an overflow may round either way.
+    the result, except that an overflow may round either way. So must signs of zero, unless `zeros=False`.
     """
     wide = np.asarray(truth)
     with np.errstate(all="ignore"):
@@ -86,6 +88,8 @@ def assert_close(got: np.ndarray, truth: Any, ulps: float, what: str = "", *, sc
         brink = (abs(abs(wide) - np.longdouble(limits.max)) <= ulps * unit) & (np.sign(got) == np.sign(wide))
     special = ~np.isfinite(got) | ~np.isfinite(want)
     bad = np.where(special, ~((got == want) | (np.isnan(got) & np.isnan(want)) | brink), ~(error <= ulps))
+    if zeros:
+        bad |= (got == 0) & (want == 0) & (np.signbit(got) != np.signbit(want))
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         off = f"{float(error[place]):.2f} units off, {ulps} allowed"

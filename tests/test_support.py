@@ -49,6 +49,14 @@ def test_close_is_strict_about_nan_and_infinity(got: float, truth: float) -> Non
         assert_close(np.array([got], np.float32), np.array([truth]), 1000)
 
 
+def test_close_is_strict_about_signs_of_zero() -> None:
+    zero = np.array([0.0], np.float32)
+    with pytest.raises(AssertionError, match=r"= np.float32\(0.0\), but it should be np.float32\(-0.0\)"):
+        assert_close(zero, np.array([-0.0]), 4)
+    assert_close(zero, np.array([-0.0]), 4, zeros=False)
+    assert_close(zero, np.array([-1e-46]), 4, zeros=False)
+
+
 def test_an_overflow_may_round_either_way() -> None:
     most = np.finfo(np.float32).max
     assert_close(np.array([np.inf], np.float32), np.array([float(most)]), 1)
