@@ -56,10 +56,12 @@ class Call:
         found: Elements | None = contents(self.inputs[index])
         if found is not None and found.ndim <= 1:
             return list(found.flat)
-        shape = self.shape(index)
-        if len(shape) != 1 or not isinstance(shape[0], int):
-            raise Unknown
-        return [None] * shape[0]
+        match self.shape(index):
+            case ():
+                return [None]
+            case (int() as length,):
+                return [None] * length
+        raise Unknown
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """An attribute, or what it is where it is absent; text as str.
