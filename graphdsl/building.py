@@ -9,7 +9,7 @@ import numpy as np
 
 from . import schemas
 from .emission import is_readable, least_ir_version
-from .errors import BuildError, OpsetError, SignatureError
+from .errors import BuildError, OpsetError, SignatureError, TypeSpecError
 from .ir import Constant, Graph, Input, Node, Output, Value
 from .models import PRODUCER, Model
 from .sites import Site, at, caller
@@ -51,17 +51,29 @@ def constant(array: Any, name: str | None = None, *, dtype: Any = None) -> Tenso
     >>> gd.constant([1.0, 2.0]).value
     array([1., 2.], dtype=float32)
 
+    Args:
+        array: The values.
+        name: Its name in the model.
+        dtype: What holds them: a dtype that cannot hold the values is refused.
+
     Raises:
+        SignatureError: it is no array, or `dtype` does not hold its values.
         TypeSpecError: ONNX has no such element type.
     """
     site = caller()
     if isinstance(array, Handle):
         raise SignatureError("a tensor is no constant; read its .value if it stands for one" + at(site))
-    if not isinstance(array, (np.ndarray, np.generic)):
-        array = np.asarray(array, dtype=lifting.natural_dtype(array).numpy if dtype is None else None)
-    if dtype is not None:
-        array = np.asarray(array).astype(as_dtype(dtype).numpy, copy=False)
-    return Tensor(lifting.constant(np.asarray(array), site, name))
+    is_array = isinstance(array, (np.ndarray, np.generic))
+    try:
+        wanted = as_dtype(dtype) if dtype is not None else None if is_array else lifting.natural_dtype(array)
+        if wanted is not None and not (is_array and array.dtype == wanted.numpy):
+            array = lifting.adopt(array, wanted).array
+        return Tensor(lifting.constant(np.asarray(array), site, name))
+    except (SignatureError, TypeSpecError) as error:
+        problem = str(error).partition("; cast")[0]  # advice for tensors
+        raise type(error)(f"gd.constant: {problem}" + at(site)) from None
+    except (ValueError, TypeError) as error:  # ragged lists, and what is no array at all
+        raise SignatureError(f"gd.constant: {array!r} is no array ({error})" + at(site)) from None
 
 
 def build(

@@ -25,7 +25,9 @@ def constant(array: np.ndarray, site: Site | None, name: str | None = None) -> C
         TypeSpecError: ONNX has no such element type.
     """
     dtype = as_dtype(array.dtype)
-    if array.dtype != dtype.numpy:  # another byte order, or text of fixed width
+    if dtype is string:
+        array = _text(array, array)
+    elif array.dtype != dtype.numpy:  # another byte order
         array = array.astype(dtype.numpy)
     array = array.copy() if array.nbytes < _COPIED else array.view()
     array.flags.writeable = False
@@ -62,8 +64,8 @@ def natural_dtype(value: Any) -> DType:
         return float32
     if dtype.kind == "i":
         return int64
-    if dtype.kind == "O":
-        items = np.asarray(value).ravel()
+    if dtype.kind in "OUS":  # a number among text has become text
+        items = np.asarray(value, dtype=object).ravel()
         if items.size and all(isinstance(item, (str, bytes)) for item in items):
             return string
         raise TypeSpecError(f"{value!r} is not an array of numbers or text")
@@ -89,13 +91,13 @@ def _adopt(value: Any, dtype: DType) -> np.ndarray:
             raise SignatureError(f"{value!r} is not an array of numbers")
     if array.size == 0 or array.dtype == dtype.numpy:
         return array.astype(dtype.numpy)
-    ranks = {"b": 0, "i": 1, "u": 1, "O": 1, "f": 2, "c": 3}
-    kinds = {"bool": 0, "int": 1, "uint": 1, "float": 2, "complex": 3}
     if (array.dtype.kind in "US" or dtype is string) and not (array.dtype.kind in "USO" and dtype is string):
         raise SignatureError(f"{value!r} does not fit {dtype}")
     if dtype is string:
-        return array.astype(object)
-    if ranks[array.dtype.kind] > kinds[dtype.kind]:
+        return _text(array, value)
+    ranks = {"bool": 0, "int": 1, "uint": 1, "float": 2, "complex": 3}
+    kind = "int" if array.dtype.kind == "O" else as_dtype(array.dtype).kind
+    if ranks[kind] > ranks[dtype.kind]:
         raise SignatureError(
             f"{value!r} does not fit {dtype}; cast the tensor first, as in t.astype(gd.{_wider(array)})"
         )
@@ -104,12 +106,27 @@ def _adopt(value: Any, dtype: DType) -> np.ndarray:
             cast = array.astype(dtype.numpy)
         except OverflowError:
             raise SignatureError(f"{value!r} is out of range for {dtype}") from None
-    if dtype.kind in ("int", "uint") and array.dtype.kind in "iuO" and not _same_integers(cast, array):
+    if dtype.kind in ("int", "uint") and kind in ("int", "uint") and not _same_integers(cast, array):
         raise SignatureError(f"{value!r} is out of range for {dtype}")
     return cast
 
 
+def _text(array: np.ndarray, value: Any) -> np.ndarray:
+    """An array of text as one of objects.
+
+    Raises:
+        SignatureError: it holds something else.
+    """
+    found = array.astype(object)
+    for item in found.ravel():
+        if not isinstance(item, (str, bytes)):
+            raise SignatureError(f"{value!r} is not an array of text")
+    return found
+
+
 def _same_integers(cast: np.ndarray, array: np.ndarray) -> bool:
+    if array.dtype.kind in "bi" and cast.dtype != np.uint64:
+        return np.array_equal(cast.astype(np.int64), array)
     return all(int(a) == int(b) for a, b in zip(cast.ravel(), array.ravel(), strict=True))
 
 
