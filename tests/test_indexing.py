@@ -11,6 +11,7 @@ from twins import ALL, KNOWN, NAMED, UNNAMED, UNRANKED, agree, assert_same, chec
 
 import graphdsl as gd
 from graphdsl import op
+from graphdsl.ir import Value
 from graphdsl.tensor.calling import ROOT
 
 X = counted((2, 3, 4))
@@ -386,6 +387,10 @@ def test_what_is_no_index_is_refused() -> None:
     )
     assert refusal(lambda: x[gd.Dim("k")]) == (
         "the dimension 'k' does not say which tensor it is a size of; write x.shape[axis] of a tensor that has it"
+    )
+    untyped = gd.Tensor(Value(None, None, 0, ROOT))
+    assert refusal(lambda: untyped[0]) == (
+        "indexing a tensor of unknown type; declare what makes it with @gd.custom_op and a type rule"
     )
     assert refusal(lambda: gd.input("s", gd.sequence(gd.float32))[0]) == (
         "indexing sequence(float32), which is no tensor; write op.SequenceAt(s, i) for a sequence"

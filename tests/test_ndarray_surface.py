@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twins import KNOWN, NAMED, agree
+from twins import KNOWN, NAMED, agree, assert_same, compute
 
 import graphdsl as gd
+from graphdsl import op
 
 SAME: dict[str, Callable[..., Any]] = {
     "T": lambda x: x.T,
@@ -250,6 +251,10 @@ def test_what_is_absent(name: str) -> None:
     assert not hasattr(gd.input("x", gd.float32[2, 3]), name)
 
 
+def test_a_refused_attribute_is_seen_on_the_class() -> None:
+    assert gd.Tensor.flat.instead == "write t.ravel()"
+
+
 def test_what_is_no_attribute_of_an_array_is_none_of_a_tensor() -> None:
     with pytest.raises(AttributeError, match="no attribute 'summ'"):
         gd.input("x", gd.float32[2, 3]).summ  # noqa: B018
@@ -291,6 +296,8 @@ def test_what_changes_or_copies_a_tensor_is_refused() -> None:
         x.__reduce_ex__(4)
     with pytest.raises(gd.UnsupportedError, match=r"clip\(out=...\); a tensor never changes: use the result"):
         x.clip(0, 1, out=x)
+    with pytest.raises(gd.UnsupportedError, match=r"dot\(out=...\); a tensor never changes: use the result"):
+        x.dot(2, out=x)
 
 
 def test_complex_tensors() -> None:
@@ -298,3 +305,23 @@ def test_complex_tensors() -> None:
     for use in (lambda: x.real, lambda: x.conj()):
         with pytest.raises(gd.UnsupportedError, match="of complex64 tensors; ONNX has no operator for it"):
             use()
+
+
+def test_the_advice_gives_what_numpy_gives() -> None:
+    t, values = np.float32([1, 2, 2, 5]), np.float32([[0, 2], [5, 9]])
+    for side, before in (("left", lambda t, v: t < v[..., None]), ("right", lambda t, v: t <= v[..., None])):
+        counted = compute(lambda t, v, f=before: f(t, v).astype(gd.int64).sum(-1), t, values).arrays[0]
+        assert_same(counted, t.searchsorted(values, side=side))
+    which, a, b, c = np.array([0, 2, 1]), *np.float32([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    chosen = compute(lambda t, a, b, c: op.Where(t == 0, a, op.Where(t == 1, b, c)), which, a, b, c).arrays[0]
+    assert_same(chosen, which.choose([a, b, c]))
+    assert_same(compute(lambda t: op.ConstantOfShape(op.Shape(t)), X, what=NAMED).arrays[0], X.imag)
+    filled, put = X.copy(), t.copy()
+    filled.fill(7)
+    put.put([2, 0], [8, 9])
+    assert_same(compute(lambda t: op.Expand(np.float32(7), op.Shape(t)), X, what=NAMED).arrays[0], filled)
+    found = compute(lambda t: op.ScatterElements(t, [2, 0], np.float32([8, 9]), axis=0), t).arrays[0]
+    assert_same(found, put)
+    for mode, index in (("wrap", lambda i: i % 4), ("clip", lambda i: i.clip(0, 3))):
+        found = compute(lambda t, i, f=index: t.take(f(i)), t, np.array([-1, 5, 9])).arrays[0]
+        assert_same(found, t.take([-1, 5, 9], mode=mode))

@@ -343,6 +343,10 @@ def test_axes_and_keywords_that_are_refused() -> None:
         x.sum(axis=x.argmax())
 
 
+def test_extremes_of_bool() -> None:
+    agree(lambda x: (x.max(0), x.min(), x.max(-1, keepdims=True)), X > 5, what=NAMED)
+
+
 def test_reducing_no_axes_changes_nothing() -> None:
     agree(lambda x: (x.sum(axis=()), x.max(axis=()), x.mean(axis=()), x.any(axis=())), X)
 

@@ -252,6 +252,7 @@ def test_ndim_and_size() -> None:
     assert gd.input("y", gd.float32[2, 3]).size == 6
     assert gd.input("s", gd.float32[()]).size == 1
     agree(lambda x: x.reshape(x.size), X, what=NAMED)
+    agree(lambda x: (x * x.shape[0], x.size - x), X, what=NAMED)  # in the tensor's dtype, as any int
     assert refusal(lambda: gd.input("x", gd.float32["n", None]).size) == (
         ".size of float32['n', None], a dimension of which is not known; write op.Size(t)"
     )

@@ -37,6 +37,8 @@ class Indexing(Reducing):
             IndexingError: the key is no index, has too many items, or an index is out of range.
         """
         kind = self._v.type
+        if kind is None:
+            refuse("indexing a tensor of unknown type", "declare what makes it with @gd.custom_op and a type rule")
         if not isinstance(kind, TensorType):
             refuse(f"indexing {kind!r}, which is no tensor", "write op.SequenceAt(s, i) for a sequence")
         placed = read(key, kind)
