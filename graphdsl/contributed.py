@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from .attributes import to_attribute
 from .dims import Axis
@@ -96,7 +96,10 @@ def _model(
         node.attribute.append(to_attribute(name, value, spec.kind if spec else None))
     for index, value in enumerate(inputs):
         if index in constants:
-            graph.initializer.append(numpy_helper.from_array(constants[index], f"i{index}"))
+            array = constants[index]
+            code = helper.np_dtype_to_tensor_dtype(array.dtype)
+            # not as raw bytes: up to ONNX Runtime 1.27 the inference of ExpandDims and Range dies of those
+            graph.initializer.append(helper.make_tensor(f"i{index}", code, array.shape, array.ravel()))
         elif value is not None:
             assert value.type is not None
             graph.input.add(name=f"i{index}", type=to_proto(value.type))
