@@ -8,6 +8,7 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -227,11 +228,11 @@ def _open_linked(folder: str, location: str, label: str) -> int:
 
 def _open(folder: str, location: str, label: str) -> int:
     """A file below a folder, opened by onnx, which refuses what leads outside: `..`, absolute paths, links."""
-    opener = getattr(external_data_helper.c_checker, "_open_external_data", None)
+    native: Any = vars(external_data_helper)["c_checker"]
+    opener = getattr(native, "_open_external_data", None)
     try:
         if opener is not None:
             return int(opener(folder or ".", location, label, True))
-        resolve = external_data_helper.c_checker._resolve_external_data_location
-        return os.open(resolve(folder or ".", location, label), os.O_RDONLY)
+        return os.open(native._resolve_external_data_location(folder or ".", location, label), os.O_RDONLY)
     except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         raise LoadError(f"{label}: its data file {location!r} cannot be used: {' '.join(str(error).split())}") from None
