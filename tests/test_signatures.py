@@ -77,10 +77,10 @@ def node(made: Any) -> Any:
             "ONNX has no operator 'Gleu' in domain 'com.microsoft'; did you mean 'Gelu'?",
         ),
         (
-            lambda: gd.domain("mine", 1).Debug,
+            lambda: gd.domain("org.nowhere", 1).Debug,
             (
-                "no operator 'Debug' is known in domain 'mine'; declare it with @gd.custom_op('mine::Debug') and its "
-                "type rule, or define it with @gd.function"
+                "no operator 'Debug' is known in domain 'org.nowhere'; declare it with "
+                "@gd.custom_op('org.nowhere::Debug') and its type rule, or define it with @gd.function"
             ),
         ),
     ],
