@@ -38,19 +38,15 @@ def fourier(call: Call) -> Proposal:
         (axis,) = call.elements(2)
     else:
         axis = call.attribute("axis", 1 if "axis" in call.schema.attributes else -2)
+    onesided, inverse = call.attribute("onesided", 0), call.attribute("inverse", 0)
+    found: list[Axis] = [*shape[:-1], 1 if onesided and inverse else 2]
     if axis is None:
-        return [[None] * len(shape)]
+        same = not onesided and not call.has(1)
+        return [found if same else [*[None] * (len(shape) - 1), found[-1]]]
     axis = axis_of(axis, shape)
     length: Axis = size_of(call.elements(1)[0]) if call.has(1) else shape[axis]
-    found: list[Axis] = [*shape[:-1], 2]
-    if call.attribute("onesided", 0):
-        if not call.attribute("inverse", 0):
-            length = None if length is None else length // 2 + 1
-        elif "axis" in call.schema.attributes:  # up to opset 19 a one-sided inverse was not defined
-            length = found[-1] = None
-        else:
-            length = length if call.has(1) or length is None else 2 * (length - 1)
-            found[-1] = 1
+    if onesided and length is not None:
+        length = length // 2 + 1 if not inverse else length if call.has(1) else 2 * (length - 1)
     found[axis] = length
     return [found]
 
