@@ -3,12 +3,13 @@
 `run` builds an expression on inputs of unknown rank, so that one session serves every shape.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import pytest
 
 import graphdsl as gd
 from graphdsl.types import as_dtype
@@ -122,3 +123,9 @@ def pairs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every two of some values, as two vectors."""
     left, right = np.meshgrid(values, values)
     return left.ravel(), right.ravel()
+
+
+def sampled(values: Iterable[Any]) -> list[Any]:
+    """Parameters of a test that draws examples: each once for every run, and once for `pytest -m full`."""
+    given = list(values)
+    return [*given, *[pytest.param(value, marks=pytest.mark.full, id=f"{value} in full") for value in given]]

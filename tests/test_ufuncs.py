@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from kernels import DTYPES, FLOATS, INTEGERS
-from support import assert_close, assert_equal, build, edges, numpy, pairs, run
+from support import assert_close, assert_equal, build, edges, numpy, pairs, run, sampled
 from test_elementwise import BINARY, UNARY, arrays_of
 
 import graphdsl as gd
@@ -214,7 +214,7 @@ def test_functions_of_two_operands_at_edges(name: str, dtype: gd.DType) -> None:
     compare(name, *pairs(values))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if UFUNCS[name].nin == 2])
+@pytest.mark.parametrize("name", sampled(name for name in CASES if UFUNCS[name].nin == 2))
 @given(data=st.data())
 def test_functions_of_any_arrays_of_any_shapes(name: str, data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(CASES[name].dtypes))
