@@ -10,6 +10,7 @@ from itertools import combinations, pairwise
 from math import prod
 from typing import Any
 
+from .contents import known_array
 from .ir import Value, constant_array
 from .schemas import Schema
 from .types import Shape, TensorType
@@ -21,7 +22,7 @@ class Call:
     def __init__(self, schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any]) -> None:
         self.names = input_names(schema, inputs)
         self.shapes = [v.type.shape if v is not None and isinstance(v.type, TensorType) else None for v in inputs]
-        self.constants = [constant_array(v) for v in inputs]
+        self.constants = [known_array(v) if constant_array(v) is None else constant_array(v) for v in inputs]
         self.attributes = attributes
 
     def shape(self, index: int) -> Shape | None:
