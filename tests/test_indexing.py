@@ -163,7 +163,7 @@ def test_indices_and_bounds_may_be_tensors(drawn: tuple[tuple[int, ...], Any], d
 @pytest.mark.parametrize("step", [None, 2, -1, -2])
 @pytest.mark.parametrize("what", [KNOWN, NAMED])
 def test_every_slice_of_a_short_axis(step: int | None, what: str) -> None:
-    bounds = [None, *range(-5, 6)]
+    bounds = [None, *range(-5, 6), 2**31 - 1, 2**63 - 1, 2**80, -(2**31), -(2**63)]
     slices = [slice(start, stop, step) for start in bounds for stop in bounds]
     for size in range(4) if what == KNOWN else [4]:
         agree(lambda x: tuple(x[key] + 0 for key in slices), counted((size,)), what=what)

@@ -255,7 +255,10 @@ def _known_part(key: slice, size: int) -> Item:
 
 def _backward(start: Any, stop: Any, step: int) -> Item:
     """A slice with a negative step of an axis whose size is not known."""
-    stop = BEFORE_START if stop is None else stop
+    if stop is None:
+        stop = BEFORE_START
+    elif isinstance(stop, int) and stop in (2**31 - 1, PAST_END):
+        stop += 1 if stop < PAST_END else -1  # ONNX Runtime takes these two for BEFORE_START (docs/upstream.md)
     if start is None or (isinstance(start, int) and start == -1):
         return Part(PAST_END, stop, step)
     if isinstance(start, int) and start >= 0:
