@@ -17,6 +17,7 @@ from .types import (
     float32,
     float64,
     int64,
+    may_be,
     optional,
     sequence,
     tensor_type,
@@ -248,24 +249,12 @@ def _scores(types: Types, attributes: Mapping[str, Any]) -> Type | None:
     return tensor_type(dtype, [*query.shape[:3], longest])
 
 
-def _may_be(kind: Type | None, wanted: Type | None) -> bool:
-    """Whether tensors of a type may be of another one: of one dtype and, as far as it is known, of one shape."""
-    if not isinstance(kind, TensorType) or not isinstance(wanted, TensorType):
-        return kind is None or wanted is None
-    if kind.shape is None or wanted.shape is None or kind.dtype is not wanted.dtype:
-        return kind.dtype is wanted.dtype
-    pairs = zip(kind.shape, wanted.shape, strict=False)
-    return len(kind.shape) == len(wanted.shape) and not any(
-        isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs
-    )
-
-
 def _flex_attention(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> None:
     """ONNX infers the output; what its inference does not see are the bodies."""
     scores = _scores(tuple([None if value is None else value.type for value in inputs]), attributes)
     for name in ("score_mod", "prob_mod"):
         found = _types(attributes[name]) if name in attributes else [scores]
-        if len(found) != 1 or not _may_be(found[0], scores):
+        if len(found) != 1 or not may_be(found[0], scores):
             raise ValueError(f"{name} returns one tensor of the type that it takes, {scores!r}; it returns {found!r}")
 
 

@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from . import schemas
+from .declarations import annotated, declared
 from .emission import is_readable, least_ir_version
 from .errors import BuildError, OpsetError, SignatureError, TypeSpecError
 from .ir import Constant, Graph, Input, Node, Output, Value
@@ -82,6 +83,7 @@ def build(
     *,
     name: str = "graph",
     opset: int | None = None,
+    types: Any = None,
 ) -> Model:
     """The model that computes `outputs`.
 
@@ -95,16 +97,25 @@ def build(
         inputs: The model's inputs, in order; by default those that the outputs need, in the order they were made.
         name: The graph's name.
         opset: The opset version; by default the one in force if all nodes fit it, else the highest that they share.
+        types: What to declare of outputs where you know more than is inferred: a type, types in order, or a dict by
+            output name.
 
     Raises:
-        BuildError: an input that is needed is not listed, two have one name, or an output has no known type.
+        BuildError: an input that is needed is not listed, two have one name, or an output has no known type or
+            another one than is declared.
         OpsetError: no opset fits all nodes.
     """
-    return assemble(as_outputs(outputs, "gd.build"), inputs, name=name, opset=opset, what="gd.build")
+    return assemble(as_outputs(outputs, "gd.build"), inputs, name=name, opset=opset, what="gd.build", types=types)
 
 
 def assemble(
-    outputs: tuple[Output, ...], inputs: Sequence[Tensor] | None, *, name: str, opset: int | None, what: str
+    outputs: tuple[Output, ...],
+    inputs: Sequence[Tensor] | None,
+    *,
+    name: str,
+    opset: int | None,
+    what: str,
+    types: Any = None,
 ) -> Model:
     """A model of outputs and inputs; the last step of `build` and of `@model`."""
     site = caller()
@@ -116,15 +127,17 @@ def assemble(
         listed = _listed(inputs, what, site)
         _check_needed(needed, listed, nodes, what, site)
     _check_names(listed, outputs, what, site)
+    declarations = declared(outputs, types, what, site)
     for output in outputs:
-        if output.value.type is None:
+        if output.value.type is None and output.value not in declarations:
             label = repr(output.name) if output.name else "an output"
             made = output.value.node.schema.label if output.value.node else "?"
             raise BuildError(
                 f"{what}: the type of {label} (made by {made}) is not known, and a model declares the types of its "
-                f"outputs; declare the operator with @gd.custom_op and a type rule" + at(output.value.site or site)
+                f"outputs; declare it with types=..., or the operator with @gd.custom_op and a type rule"
+                + at(output.value.site or site)
             )
-    graph = Graph(name, tuple(listed), tuple(nodes), outputs)
+    graph = Graph(name, tuple(listed), tuple(nodes), outputs, declared=declarations)
     seal(nodes)
     used = survey(graph)
     called = functions(used.operators)
@@ -261,7 +274,8 @@ def model(function: Callable[..., Any] | None = None, /, *, opset: int | None = 
     """A model from a function, traced once with symbolic inputs.
 
     Parameters annotated with a type become the model's inputs; the others are Python values. If one of those has no
-    default, the result is a function of them that returns the model.
+    default, the result is a function of them that returns the model. A return annotation declares the outputs' types,
+    as `types` does in `gd.build`.
 
     >>> import graphdsl as gd
     >>> @gd.model
@@ -337,7 +351,8 @@ def _trace(
         for _, value in outputs:
             if value.owner is not trace and value.owner is not None:
                 trace.admit(value, site)
-        result = assemble(outputs, list(inputs.values()), name=label, opset=opset, what=what)
+        types = annotated(inspect.signature(function, eval_str=True).return_annotation)
+        result = assemble(outputs, list(inputs.values()), name=label, opset=opset, what=what, types=types)
     trace.released = True
     return result
 

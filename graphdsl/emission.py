@@ -15,7 +15,7 @@ from .attributes import to_attribute
 from .errors import BuildError
 from .ir import SEALED, Constant, Function, Graph, Input, ModelData, Node, Value
 from .sites import locate
-from .types import TensorType, to_proto, without_sizes
+from .types import OptionalType, SparseTensorType, TensorType, Type, to_proto, without_sizes
 from .walk import Survey, constants, functions, operators
 
 NUMBER = "gd#"
@@ -73,6 +73,8 @@ class Emitter:
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
         proto = _shell(model)
+        if self._locations:
+            proto.ir_version = max(proto.ir_version, 10)  # nodes have metadata since
         self._top = proto.graph
         self._overloads = _number_overloads(model.functions)
         self._graph(model.graph, proto.graph)
@@ -462,8 +464,14 @@ def least_ir_version(used: Survey, opset_imports: Mapping[str, int], called: tup
         least = max(least, min(known, default=3))
     if called:
         overloaded = len({(f.domain, f.name) for f in called}) < len(called)
-        least = max(least, 10 if overloaded else 8)
-    for kind in used.types:
-        if isinstance(kind, TensorType):
-            least = max(least, _BY_DTYPE.get(kind.dtype.name, 3))
-    return least
+        least = max(least, 10 if overloaded else 9 if any(f.defaults for f in called) else 8)
+    return max([least, *(_least_of(kind) for kind in used.types if kind is not None)])
+
+
+def _least_of(kind: Type) -> int:
+    """The least IR version that has a type."""
+    least = 8 if isinstance(kind, (OptionalType, SparseTensorType)) else 3
+    if isinstance(kind, (TensorType, SparseTensorType)):
+        return max(least, _BY_DTYPE.get(kind.dtype.name, 3))
+    inner = getattr(kind, "element", None)
+    return least if inner is None else max(least, _least_of(inner))

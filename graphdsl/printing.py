@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from .emission import Emitter
 from .external import describe
-from .ir import Function, Graph, ModelData, Node, Reference, Value
-from .types import tensor_type
+from .ir import Function, Graph, ModelData, Node, Reference
+from .types import from_proto, tensor_type
 from .walk import constants
 
 _MOST_LINES = 1000
@@ -71,8 +71,7 @@ def _function(function: Function, proto: Any) -> Iterator[str]:
 
 def _graph(graph: Graph, proto: Any, held: Mapping[str, np.ndarray], indent: str) -> Iterator[str]:
     """The lines of a graph: signature, weights, nodes."""
-    takes = ", ".join(_declared(value, info.name) for value, info in zip(graph.inputs, proto.input, strict=True))
-    gives = ", ".join(_declared(out.value, info.name) for out, info in zip(graph.outputs, proto.output, strict=True))
+    takes, gives = (", ".join(map(_declared, infos)) for infos in (proto.input, proto.output))
     yield f"{indent}{_name(proto.name)} ({takes}) => ({gives})"
     if proto.initializer or proto.sparse_initializer:
         yield f"{indent}<"
@@ -137,8 +136,9 @@ def _bodies(attributes: Mapping[str, Any], made: Any) -> Iterator[tuple[str, Gra
                 yield f"{name}[{index}]", body, proto
 
 
-def _declared(value: Value, name: str) -> str:
-    return f"{value.type} {_name(name)}" if value.type is not None else _name(name)
+def _declared(info: onnx.ValueInfoProto) -> str:
+    kind = from_proto(info.type)
+    return f"{kind} {_name(info.name)}" if kind is not None else _name(info.name)
 
 
 def _weight(tensor: onnx.TensorProto, held: Mapping[str, np.ndarray]) -> str:

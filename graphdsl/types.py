@@ -363,6 +363,25 @@ def from_text(text: str) -> Type | None:
     return None
 
 
+def may_be(kind: Type | None, wanted: Type | None) -> builtins.bool:
+    """Whether a value of a type may be of another one: of one dtype and, as far as it is known, of one shape."""
+    if kind is wanted or kind is None or wanted is None:
+        return True
+    if type(kind) is not type(wanted):
+        return False
+    if isinstance(kind, MapType) and isinstance(wanted, MapType):
+        return kind.key is wanted.key and may_be(kind.element, wanted.element)
+    if isinstance(kind, (SequenceType, OptionalType)) and isinstance(wanted, (SequenceType, OptionalType)):
+        return may_be(kind.element, wanted.element)
+    if not isinstance(kind, (TensorType, SparseTensorType)) or not isinstance(wanted, (TensorType, SparseTensorType)):
+        return False
+    if kind.dtype is not wanted.dtype or kind.shape is None or wanted.shape is None:
+        return kind.dtype is wanted.dtype
+    return len(kind.shape) == len(wanted.shape) and not any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(kind.shape, wanted.shape, strict=True)
+    )
+
+
 def without_sizes(of: Type) -> Type:
     """The type with every dimension unknown; ranks stay."""
     if isinstance(of, TensorType):

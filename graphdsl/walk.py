@@ -66,7 +66,7 @@ class Survey(NamedTuple):
     operators: dict[Schema, Node]
     """Each operator, with the first node that calls it."""
     types: set[Type | None]
-    """The types of all inputs and outputs of nodes that are made there."""
+    """The types of what is made there or handed in and out, and of what operators take that ONNX does not bound."""
     graphs: int = 0
     """How many graphs there are, bodies included."""
 
@@ -80,7 +80,10 @@ def survey(*parts: Graph) -> Survey:
         for graph in graphs(part):
             count += 1
             types.update([value.type for value in graph.inputs])
+            types.update([value.type for _, value in graph.outputs])
             for node in graph.nodes:
+                if node.schema.native is None:
+                    types.update([value.type for value in node.inputs if value is not None])
                 if node.schema not in operators:
                     operators[node.schema] = node
                 for value in node.outputs:
