@@ -84,10 +84,8 @@ def expm1(x: Any) -> Any:
     """exp(x) - 1, accurate for small x."""
     u = x._emit("Exp", x)
     ratio = (u - 1) / x._emit("Log", u)  # as in log1p
-    small = abs(x) < 1
-    # each branch has its own input, so that neither the limits nor -0.0 pass through the other
-    near = x * _where(small & (u != 1), ratio, x._constant(1))
-    return _signed_zero(_where(small, near, u - 1), x)
+    near = x * _where(u == 1, x._constant(1), ratio)
+    return _signed_zero(_where(abs(x) < 1, near, u - 1), x)
 
 
 def _signed_zero(result: Any, like: Any) -> Any:
