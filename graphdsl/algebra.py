@@ -171,7 +171,7 @@ def divide(left: Terms, right: Terms) -> Terms:
     whole = _ordered({monomial: factor // by for monomial, factor in left.items()})
     rest = {monomial: factor % by for monomial, factor in left.items() if factor % by}
     common = gcd(by, *[factor for monomial, factor in rest.items() if monomial])
-    rest = _ordered({monomial: factor // common for monomial, factor in rest.items()})
+    rest = dict(_ordered({monomial: factor // common for monomial, factor in rest.items()}))
     by //= common
     if not any(rest):
         return whole

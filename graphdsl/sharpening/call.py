@@ -1,13 +1,17 @@
 """What a rule of shapes looks at: one call of an operator, its inputs' shapes and what is known of their elements."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias
 
 from ..contents import Elements, contents
 from ..dims import Axis, Dim
+from ..errors import TypeSpecError
 from ..ir import Opaque, Reference, Value
 from ..schemas import Schema
 from ..types import Shape, TensorType
+
+P = ParamSpec("P")
 
 
 class Unknown(Exception):
@@ -93,6 +97,19 @@ def axis_of(axis: int, shape: Sequence[Axis]) -> int:
     if not -len(shape) <= axis < len(shape):
         raise Unknown
     return axis % len(shape)
+
+
+def if_short(compute: Callable[P, Axis]) -> Callable[P, Axis]:
+    """A function of sizes that answers None where the expression would become too long."""
+
+    @wraps(compute)
+    def computed(*args: P.args, **keywords: P.kwargs) -> Axis:
+        try:
+            return compute(*args, **keywords)
+        except TypeSpecError:
+            return None
+
+    return computed
 
 
 def size_of(element: Any) -> Axis:

@@ -8,7 +8,7 @@ from math import ceil
 
 from ..dims import Axis, Dim, ceil_div, is_never_negative, maximum, minimum
 from ..types import Shape
-from .call import Call, Proposal, Unknown, axis_of, size_of
+from .call import Call, Proposal, Unknown, axis_of, if_short, size_of
 
 _END = 2**31 - 1
 """A bound of a slice from here on is past the end of every axis; exporters write the largest int32 or int64."""
@@ -17,6 +17,7 @@ _STAND_IN = "size of axis"
 """What a size that is not known is called while it may still cancel out."""
 
 
+@if_short
 def _total(shape: Sequence[Axis]) -> Axis:
     """How many elements a shape has."""
     total: Axis = 1
@@ -153,6 +154,7 @@ def slice_(call: Call) -> Proposal:
     return [_changed(shape, changes)]
 
 
+@if_short
 def _sliced(size: int | Dim, start: Axis, end: Axis, step: Axis) -> Axis:
     if not isinstance(step, int) or step == 0:
         return None

@@ -11,7 +11,7 @@ from ..dims import Axis, ceil_div
 from ..ir import Value
 from ..schemas import Schema
 from ..types import Shape, TensorType
-from .call import Call, Proposal, Unknown, size_of
+from .call import Call, Proposal, Unknown, if_short, size_of
 
 
 class Window:
@@ -39,6 +39,7 @@ class Window:
         """Whether the pads are chosen so that the strides alone decide the size."""
         return self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
 
+    @if_short
     def places(self, axis: int, size: Axis) -> Axis:
         """How many places the window has along an axis of this size."""
         stride, width = self.strides[axis], self._width(axis)
@@ -58,6 +59,7 @@ class Window:
         reaches = end - width + stride <= 0
         return ceil_div(room, stride) + 1 if reaches else ceil_div(size + begin, stride)
 
+    @if_short
     def spread(self, axis: int, size: Axis, padding: int) -> Axis:
         """The size of what has this many places for the window along an axis: the inverse of `places`."""
         stride, width = self.strides[axis], self._width(axis)
@@ -150,6 +152,7 @@ _EXACT = 2**8
 """Scales are followed where their numerator is below this: then the runtime's float32 product is exact up to 2**16."""
 
 
+@if_short
 def _scaled(size: Axis, scale: Any) -> Axis:
     if size is None or not isinstance(scale, float) or scale <= 0:
         return None
