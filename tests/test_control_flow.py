@@ -24,7 +24,7 @@ def flag(name: str = "c") -> gd.Tensor:
 
 
 def run(outputs: Any, *, reference: bool = True, **feeds: Any) -> Any:
-    """What a model of these outputs gives on ONNX Runtime, and in ONNX's reference evaluator; the checker must agree."""
+    """What a model of these outputs gives on ONNX Runtime and in the reference evaluator; the checker must agree."""
     model = gd.build(outputs)
     proto = model.to_proto()
     onnx.checker.check_model(proto, full_check=True)
@@ -79,8 +79,10 @@ def test_the_types_of_branches_are_reconciled() -> None:
         (
             lambda x: (x, x),
             lambda x: (x, op.SequenceConstruct(x)),
-            "If: output 1 is float32['n', 3] in then_branch and sequence(float32['n', 3]) in else_branch; "
-            "cast one of them",
+            (
+                "If: output 1 is float32['n', 3] in then_branch and sequence(float32['n', 3]) in else_branch; "
+                "cast one of them"
+            ),
         ),
         (lambda x: (x, x), lambda x: x, "If: then_branch returns 2 tensors, else_branch 1; both return as many"),
     ],
@@ -177,7 +179,7 @@ def test_a_tensor_that_leaves_its_branch_is_refused_with_both_lines() -> None:
             "the then_branch of If: a tensor is needed, got nothing (is a return missing?)",
         ),
         (
-            {"then_branch": lambda: {}, "else_branch": lambda: 1},
+            {"then_branch": dict, "else_branch": lambda: 1},
             "the then_branch of If has no outputs; return a tensor",
         ),
         (
@@ -283,18 +285,24 @@ def test_a_state_whose_rank_changes_has_unknown_rank() -> None:
     [
         (
             lambda i, going, s: (True, s.astype(gd.int64)),
-            "Loop: the state 's' is float32['n', 3] before the first iteration and int64['n', 3] after one; "
-            "cast it in body",
+            (
+                "Loop: the state 's' is float32['n', 3] before the first iteration and int64['n', 3] after one; "
+                "cast it in body"
+            ),
         ),
         (
             lambda i, going, *s: (True, op.SequenceConstruct(*s)),
-            "Loop: the state 'state 0' is float32['n', 3] before the first iteration and sequence(float32['n', 3]) "
-            "after one; cast it in body",
+            (
+                "Loop: the state 'state 0' is float32['n', 3] before the first iteration and sequence(float32['n', 3]) "
+                "after one; cast it in body"
+            ),
         ),
         (
             lambda i, going, s: s,
-            "Loop: body returns 1 tensor, and at least 2 are needed: the condition, then 1 state tensor, "
-            "then what is collected",
+            (
+                "Loop: body returns 1 tensor, and at least 2 are needed: the condition, then 1 state tensor, "
+                "then what is collected"
+            ),
         ),
         (
             lambda i, going, s: (s, s),
@@ -426,8 +434,10 @@ def test_a_scan_of_opset_8_goes_through_batches() -> None:
     [
         (
             lambda x: op.Scan(x, body=lambda r: r),
-            "Scan: 'num_scan_inputs' is required: how many of the inputs, the last ones, are scanned; the others are "
-            "state",
+            (
+                "Scan: 'num_scan_inputs' is required: how many of the inputs, the last ones, are scanned; "
+                "the others are state"
+            ),
         ),
         (
             lambda x: op.Scan(x, body=lambda r: r, num_scan_inputs=2),

@@ -116,8 +116,10 @@ def test_inputs_may_be_absent_or_many() -> None:
         ),
         (
             lambda x: gd.domain("mine", 1).Other(x),
-            "no operator 'Other' is known in domain 'mine'; declare it with @gd.custom_op('mine::Other') and its type "
-            "rule, or define it with @gd.function",
+            (
+                "no operator 'Other' is known in domain 'mine'; declare it with @gd.custom_op('mine::Other') and "
+                "its type rule, or define it with @gd.function"
+            ),
         ),
     ],
 )
@@ -138,8 +140,10 @@ def test_a_call_that_does_not_fit_is_refused(call: Callable[[gd.Tensor], Any], m
         ),
         (
             lambda: gd.custom_op("my::Op")(lambda x, *, k: x),
-            "operator 'my::Op': the attribute 'k' needs a type: annotate it with float, int, str, list[float], "
-            "list[int], list[str] or np.ndarray",
+            (
+                "operator 'my::Op': the attribute 'k' needs a type: annotate it with float, int, str, list[float], "
+                "list[int], list[str] or np.ndarray"
+            ),
         ),
     ],
 )
@@ -160,7 +164,7 @@ def test_a_type_rule_that_returns_no_types_is_refused() -> None:
 
     @gd.custom_op("my::Unpacked")
     def unpacked(x):
-        n, c, h, w = x.shape
+        _, _, _, _ = x.shape
 
     with pytest.raises(gd.InferenceError, match=r"the type rule of my::Unpacked failed: ValueError: not enough values"):
         unpacked(matrix())

@@ -258,8 +258,10 @@ def scaled(a: gd.Tensor, *, factor: float) -> gd.Tensor:
     [
         (
             lambda: gd.function(lambda a, *, k: a),
-            "function 'local::<lambda>': the attribute 'k' needs a type: annotate it with float, int, str, "
-            "list[float], list[int], list[str] or np.ndarray",
+            (
+                "function 'local::<lambda>': the attribute 'k' needs a type: annotate it with float, int, str, "
+                "list[float], list[int], list[str] or np.ndarray"
+            ),
         ),
         (lambda: gd.function(lambda a, **k: a), "function 'local::<lambda>': **k names no attributes; write each one"),
         (
