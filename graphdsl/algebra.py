@@ -6,7 +6,7 @@ canonical form. What is equal in that form is equal for all sizes; what is not m
 """
 
 import keyword
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from math import gcd
 from typing import Any, NoReturn, TypeAlias, Union
@@ -169,19 +169,27 @@ def divide(left: Terms, right: Terms) -> Terms:
     # (3*n + 5)//2 = n + 2 + (n + 1)//2, (4*n + 3)//6 = (2*n + 1)//3, (n//2 + m)//3 = (n + 2*m)//6
     by = right[()]
     whole = _ordered({monomial: factor // by for monomial, factor in left.items()})
-    rest = {monomial: factor % by for monomial, factor in left.items() if factor % by}
+    rest: Terms = {monomial: factor % by for monomial, factor in left.items() if factor % by}
     common = gcd(by, *[factor for monomial, factor in rest.items() if monomial])
-    rest = dict(_ordered({monomial: factor // common for monomial, factor in rest.items()}))
+    rest = _ordered({monomial: factor // common for monomial, factor in rest.items()})
     by //= common
     if not any(rest):
         return whole
-    for monomial in rest:
-        inner = only_atom({monomial: rest[monomial]})
-        if isinstance(inner, Call) and inner.function == "//" and not any(inner.sides[1]):
-            others = add(rest, {monomial: 1}, -1)
-            dividend = add(inner.sides[0], multiply(others, inner.sides[1]))
-            return add(whole, divide(dividend, multiply(number(by), inner.sides[1])))
+    for call, factor, others in _calls(rest):
+        if call.function != "//":  # min(n, m)//2 = min(n//2, m//2)
+            parts = [divide(add(others, side, factor), number(by)) for side in call.sides]
+            return add(whole, _EXTREMES[call.function](*parts))
+        if factor == 1 and not any(call.sides[1]):
+            dividend = add(call.sides[0], multiply(others, call.sides[1]))
+            return add(whole, divide(dividend, multiply(number(by), call.sides[1])))
     return add(whole, {(Call("//", rest, number(by)),): 1})
+
+
+def _calls(terms: Terms) -> Iterator[tuple[Call, int, Terms]]:
+    """The calls among the terms of a sum, each with its factor and the rest of the sum."""
+    for monomial, factor in terms.items():
+        if len(monomial) == 1 and isinstance(monomial[0], Call):
+            yield monomial[0], factor, {other: by for other, by in terms.items() if other != monomial}
 
 
 def _reduced(left: Terms, right: Terms) -> tuple[Terms, Terms]:
@@ -212,16 +220,26 @@ def minimum(*sides: Terms) -> Terms:
 
 def _extreme(function: str, sides: tuple[Terms, ...], beats: Callable[[Terms, Terms], bool]) -> Terms:
     flat: list[Terms] = []
-    for side in sides:
-        inner = only_atom(side)
-        flat += inner.sides if isinstance(inner, Call) and inner.function == function else [side]
-    if len(flat) > _MAX_SIDES:
-        _too_long()
+    waiting = list(sides)
+    while waiting:
+        side = waiting.pop()
+        for call, factor, rest in _calls(side):  # max(2*max(n, m) + 1, 3) = max(2*n + 1, 2*m + 1, 3)
+            if call.function == (function if factor > 0 else _OPPOSITE[function]):
+                waiting += [add(rest, part, factor) for part in call.sides]
+                break
+        else:
+            flat.append(side)
+        if len(flat) + len(waiting) > _MAX_SIDES:
+            _too_long()
     kept: list[Terms] = []
     for side in sorted(flat, key=text_of):
         if not any(beats(other, side) for other in kept):
             kept = [other for other in kept if not beats(side, other)] + [side]
     return kept[0] if len(kept) == 1 else {(Call(function, *kept),): 1}
+
+
+_EXTREMES = {"max": maximum, "min": minimum}
+_OPPOSITE = {"max": "min", "min": "max"}
 
 
 # Bounds
