@@ -1,26 +1,26 @@
 """Every error that the library raises on purpose.
 
-    GraphError
-    ├── UnknownOperator       (AttributeError)  no such operator, domain or opset
-    ├── SignatureError        (TypeError)       a call that does not fit the operator: names, arity, attributes
-    ├── InferenceError        (TypeError, ValueError)  input types that the operator refuses
-    ├── FrozenValueError      (TypeError)       a tensor used as if its value were known now
-    ├── UnsupportedError      (TypeError)       a NumPy manner that tensors refuse, with what to write instead
-    │   └── UnsupportedAttribute  (AttributeError)  an attribute of NumPy's arrays that tensors do not have
-    ├── IndexingError         (IndexError, ValueError)  an index or axis that the tensor does not have
-    ├── ScopeError            (ValueError)      a tensor used outside the body or model that it belongs to
-    ├── RuleError             (ValueError)      a rewrite rule or pattern that is not well formed
-    ├── NameConflict          (ValueError)      a name that is taken, sealed or not allowed
-    ├── BuildError            (ValueError)      outputs and inputs that make no model
-    │   └── OpsetError                          nodes that share no opset
-    ├── TypeSpecError         (TypeError, ValueError)  what cannot be read as a dtype, dimension or type
-    ├── FeedError             (TypeError, ValueError)  arrays that do not fit the model's inputs
-    ├── WeightError           (ValueError)      weights that do not fit a model's constants
-    ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
-    ├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
-    ├── SaveError             (OSError)         a file that could not be written; nothing was left behind
-    ├── MissingRuntime        (ImportError)     an optional package that the call needs
-    └── RunError              (RuntimeError)    ONNX Runtime refused to load the model or failed while running it
+GraphError
+├── UnknownOperator       (AttributeError)  no such operator, domain or opset
+├── SignatureError        (TypeError)       a call that does not fit the operator: names, arity, attributes
+├── InferenceError        (TypeError, ValueError)  input types that the operator refuses
+├── FrozenValueError      (TypeError)       a tensor used as if its value were known now
+├── UnsupportedError      (TypeError)       a NumPy manner that tensors refuse, with what to write instead
+│   └── UnsupportedAttribute  (AttributeError)  an attribute of NumPy's arrays that tensors do not have
+├── IndexingError         (IndexError, ValueError)  an index or axis that the tensor does not have
+├── ScopeError            (ValueError)      a tensor used outside the body or model that it belongs to
+├── RuleError             (ValueError)      a rewrite rule or pattern that is not well formed
+├── NameConflict          (ValueError)      a name that is taken, sealed or not allowed
+├── BuildError            (ValueError)      outputs and inputs that make no model
+│   └── OpsetError                          nodes that share no opset
+├── TypeSpecError         (TypeError, ValueError)  what cannot be read as a dtype, dimension or type
+├── FeedError             (TypeError, ValueError)  arrays that do not fit the model's inputs
+├── WeightError           (ValueError)      weights that do not fit a model's constants
+├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
+├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
+├── SaveError             (OSError)         a file that could not be written; nothing was left behind
+├── MissingRuntime        (ImportError)     an optional package that the call needs
+└── RunError              (RuntimeError)    ONNX Runtime refused to load the model or failed while running it
 """
 
 import difflib

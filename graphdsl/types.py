@@ -272,9 +272,7 @@ def sparse(element: Any) -> SparseTensorType:
     of = as_type(element)
     if not isinstance(of, TensorType):
         raise TypeSpecError(f"a sparse tensor is made of a tensor type, not of {of!r}")
-    result: SparseTensorType = _intern(
-        ("sparse", of), lambda: _with(SparseTensorType, dtype=of.dtype, shape=of.shape)
-    )
+    result: SparseTensorType = _intern(("sparse", of), lambda: _with(SparseTensorType, dtype=of.dtype, shape=of.shape))
     return result
 
 
@@ -457,7 +455,5 @@ def _dense(tensor: Any) -> TensorType | None:
         return None
     shape: tuple[Axis, ...] | None = None
     if tensor.HasField("shape"):
-        shape = tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim
-        )
+        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
     return tensor_type(tensor.elem_type, shape)
