@@ -95,7 +95,7 @@ def infer(
         key = (types, count, *[(name, _hashable(value)) for name, value in attributes.items()], *read)
     try:
         found: tuple[Type | None, ...] | None = schema.memo.get(key)
-    except TypeError:  # a large array or a proto
+    except TypeError:  # a body, a large array or a proto
         return _infer(schema, inputs, attributes, count, site)
     if found is None:
         found = _infer(schema, inputs, attributes, count, site)
@@ -109,6 +109,8 @@ def infer(
 
 def _hashable(value: Any) -> Any:
     """A value as part of a key: a small array by its contents, anything else as it is."""
+    if isinstance(value, Graph):
+        return [value]  # which is no key: a body is met once, and would be held for nothing
     if isinstance(value, np.ndarray) and value.size <= _MOST_READ and value.dtype.kind != "O":
         return value.dtype, value.shape, value.tobytes()
     return value
