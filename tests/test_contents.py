@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_dynamic_shapes import run
+from sized import run
 
 import graphdsl as gd
 from graphdsl import contents as module

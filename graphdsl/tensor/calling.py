@@ -17,7 +17,7 @@ import numpy as np
 from ..allowed import objection
 from ..attributes import kind_word, normalise
 from ..dims import Dim
-from ..errors import ScopeError, SignatureError, TypeSpecError
+from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError
 from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword, value_advice
 from ..inference import infer
 from ..ir import NO_ATTRIBUTES, NodeInfo, Reference, Value, make_node
@@ -324,6 +324,8 @@ def _lift(trace: Trace, schema: Schema, index: int, item: Any, values: list[Valu
         return lifting.adopt(item, _adopted(schema, index, item, values))
     except (TypeSpecError, SignatureError) as error:
         raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}" + at(site)) from None
+    except GraphError:  # of what computes a dimension
+        raise
     except ValueError as error:  # ragged lists
         raise SignatureError(
             f"{schema.label}: input {formal.name!r}: {item!r} is no array ({error})" + at(site)

@@ -86,7 +86,7 @@ def computed(trace: Maker, dim: Dim, site: Site | None) -> Value:
             case (Value() as value, int() as axis):
                 done[id(origin)] = size_of(trace, value, axis, site)
             case (str() as function, left, right):
-                waiting = [side for side in (left, right) if id(side) not in done]
+                waiting = [side for side in (right, left) if id(side) not in done]
                 if waiting:
                     todo += waiting
                     continue
