@@ -108,9 +108,8 @@ def main() -> int:
             Image.fromarray(enlarged).save(out / f"{stem}_x{scale}.png")
 
     print(f"\nThe pictures and the model are in {out}.")
-    print(
-        "\n".join(failures) or ("torch computes the same pictures." if twin else "torch is not here to compare with.")
-    )
+    verdict = "torch computes the same pictures." if twin else "torch is not installed, so it was not compared."
+    print("\n".join(failures) or verdict)
     return 1 if failures else 0
 
 

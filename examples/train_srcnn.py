@@ -4,7 +4,7 @@
     python examples/train_srcnn.py
 
 Each photograph is shrunk by every factor and enlarged again by bicubic interpolation; the network learns to make the
-original of that. Training takes minutes on two cores and writes examples/data/srcnn.npz.
+original of that. Training took half an hour on one busy core; it writes examples/data/srcnn.npz.
 """
 
 import argparse
@@ -29,13 +29,11 @@ TRAINING = [
     "gravel.png",
     "coins.png",
 ]
-VALIDATION = "coffee.png"  # chose the settings below; the other held-out photographs are only measured at the end
+VALIDATION = "coffee.png"  # chose the settings below; docs/super_resolution.md says what else was seen by then
 PATCH = 44
 BATCH = 16
 LEARNING_RATE = 1e-3
-RECOLOURED = (
-    0.25  # of the patches; else colours of which the few photographs have no example, a plain green, would shift
-)
+RECOLOURED = 0.25  # of the patches; else colours that the few photographs lack, such as a plain green, would shift
 REPORT = 1000
 
 
