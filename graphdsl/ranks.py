@@ -1,7 +1,9 @@
 """The rank of an output that the types of the inputs alone determine, where ONNX's inference waits for their values.
 
-A shape of three elements reshapes to rank 3, whatever its values; reducing along two axes takes two away. Nothing here
-is asked unless ONNX's inference has left a rank unknown. ONNX specification, Operators.md: the operators named below.
+Reducing along two axes takes two away, whichever they are; padding leaves as many as there were. Nothing here is asked
+unless ONNX's inference and the rules of `sharpening` have left a rank unknown.
+
+ONNX specification, Operators.md: the operators named below.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,10 +48,6 @@ def _length(inputs: Inputs, index: int) -> int | None:
 
 def _unknown(rank: int | None) -> list[Axis] | None:
     return None if rank is None or rank < 0 else [None] * rank
-
-
-def _as_long_as(index: int) -> Rule:
-    return lambda inputs, attributes: _unknown(_length(inputs, index))
 
 
 def _of_rank(rank: int) -> Rule:
@@ -100,24 +98,16 @@ def _reduced(inputs: Inputs, attributes: Attributes) -> list[Axis] | None:
     return None if shape is None or axes is None else _unknown(len(shape) - axes)
 
 
-def _broadcast(inputs: Inputs, attributes: Attributes) -> list[Axis] | None:
-    shape, length = _shape(inputs, 0), _length(inputs, 1)
-    return None if shape is None or length is None else _unknown(max(len(shape), length))
-
-
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 
 _RULES: dict[str, Rule] = {
     "BlackmanWindow": _of_rank(1),
     "CenterCropPad": _except,
-    "ConstantOfShape": _as_long_as(0),
-    "Expand": _broadcast,
     "HammingWindow": _of_rank(1),
     "HannWindow": _of_rank(1),
     "MaxUnpool": _same,
     "MelWeightMatrix": _of_rank(2),
     "Pad": _same,
-    "Reshape": _as_long_as(1),
     "STFT": _of_rank(4),
     "Split": _along,
     "Squeeze": _fewer,

@@ -232,7 +232,8 @@ def test_a_loop_without_state_collects() -> None:
     """The checker wants both optional inputs to be there, empty."""
     squares = op.Loop(4, None, body=lambda i, going: (True, i * i))
     assert run(squares).tolist() == [0, 1, 4, 9]
-    model = gd.build(op.Loop(None, None, body=lambda i, going: (i < 2, i)))
+    assert run(op.Loop(3, body=lambda i, going: (True, i))).tolist() == [0, 1, 2]
+    model = gd.build(op.Loop(body=lambda i, going: (i < 2, i)))
     assert list(model.to_proto().graph.node[0].input) == ["", ""]
     assert model().tolist() == [0, 1, 2]
 
@@ -270,6 +271,8 @@ def test_a_state_that_grows_has_unknown_sizes() -> None:
 
     rows, fixed = op.Loop(3, None, x, x, body=body)
     assert (rows.type, fixed.type) == (gd.float32[None, 3], gd.float32[1, 3])
+    (inner,) = gd.build(rows).nodes[0].bodies
+    assert [value.type for value in inner.inputs[2:]] == [gd.float32[None, 3], gd.float32[1, 3]]
     assert run((rows, fixed), x=X[:1])[0].shape == (4, 3)
 
 
@@ -609,6 +612,16 @@ def test_a_model_in_a_body_inlines_itself_there() -> None:
     found = op.If(c, then_branch=lambda: double(x), else_branch=lambda: double(double(x)))
     np.testing.assert_array_equal(run(found, x=X, c=True), X * 2)
     np.testing.assert_array_equal(run(found, x=X, c=False), X * 4)
+
+
+def test_a_model_with_a_loop_takes_the_sizes_of_its_arguments() -> None:
+    y = matrix("y")
+    grown = gd.build(op.Loop(2, None, y, body=lambda i, going, s: (going, s + y, s)), inputs=[y])
+    x = gd.input("x", gd.float32[5, 3])
+    last, all_of = grown(x)
+    assert (last.type, all_of.type) == (gd.float32[5, 3], gd.float32[None, 5, 3])
+    array = np.ones((5, 3), np.float32)
+    np.testing.assert_array_equal(run((last, all_of), x=array)[0], array * 3)
 
 
 def test_the_same_program_gives_the_same_bytes() -> None:

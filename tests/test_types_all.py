@@ -186,6 +186,84 @@ def test_sequences_optionals_and_maps_run() -> None:
     assert gd.build({"y": named})(array) == [{"a": 1.0, "b": 1.0}] * 3
 
 
+# Declared outputs
+
+
+def shaped() -> gd.Tensor:
+    return op.Reshape(gd.input("x", gd.float32["n"]), gd.input("shape", gd.int64["k"]))
+
+
+def declared(model: gd.Model) -> list[gd.Type | None]:
+    """The types of the outputs in the emitted model, which must be valid."""
+    proto = reread(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return [from_proto(info.type) for info in proto.graph.output]
+
+
+def test_an_output_is_declared_by_name_by_place_or_by_annotation() -> None:
+    y = shaped()
+    wanted = gd.float32["rows", 2]
+    assert declared(gd.build({"y": y}, types={"y": wanted})) == [wanted]
+    assert declared(gd.build(y, types=wanted)) == [wanted]
+    assert declared(gd.build([y, y * 2, y.sum()], types=[wanted, wanted, None])) == [wanted, wanted, gd.float32[()]]
+    assert declared(gd.build({"y": y, "x": y.sum()}, types={"y": wanted})) == [wanted, gd.float32[()]]
+
+    @gd.model
+    def annotated(x: gd.float32["n"], shape: gd.int64[2]) -> gd.float32["rows", 2]:
+        return op.Reshape(x, shape)
+
+    @gd.model
+    def named(x: gd.float32["n"]) -> {"a": None, "b": gd.float32["m"]}:
+        return {"a": x, "b": x * 2}
+
+    @gd.model
+    def otherwise(x: gd.float32["n"]) -> gd.Tensor:
+        return x * 2
+
+    assert declared(annotated) == [wanted]
+    assert declared(named) == [gd.float32["n"], gd.float32["m"]]
+    assert declared(otherwise) == [gd.float32["n"]]
+    assert annotated(np.ones(4, np.float32), [2, 2]).shape == (2, 2)
+    assert "=> (float32['rows', 2] output)" in str(annotated)
+
+
+def test_an_operator_of_unknown_type_may_be_declared_at_the_output() -> None:
+    @gd.custom_op("types::Unknown")
+    def unknown(x):
+        return gd.float32
+
+    model = gd.build(unknown(gd.input("x", gd.float32[2])), types=gd.float32[2])
+    assert declared(model) == [gd.float32[2]]
+
+
+@pytest.mark.parametrize(
+    "types, problem",
+    [
+        ({"z": gd.float32[2]}, "gd.build: there is no output 'z' to declare"),
+        ({"y": gd.int64["n"]}, "gd.build: the output 'y' is declared int64['n'], but it is float32[2, 3]"),
+        ({"y": gd.float32[2]}, "gd.build: the output 'y' is declared float32[2], but it is float32[2, 3]"),
+        ({"y": gd.float32[2, 4]}, "gd.build: the output 'y' is declared float32[2, 4], but it is float32[2, 3]"),
+        (
+            {"y": gd.sequence(gd.float32)},
+            "gd.build: the output 'y' is declared sequence(float32), but it is float32[2, 3]",
+        ),
+        ({"y": 3}, "gd.build: the output 'y' is declared 3, which is no type"),
+        ([gd.float32, gd.float32], "gd.build: 2 types are declared, for 1 outputs"),
+    ],
+)
+def test_what_an_output_cannot_be_is_refused(types: Any, problem: str) -> None:
+    y = gd.input("x", gd.float32[2, 3]) * 2
+    with pytest.raises(gd.BuildError) as caught:
+        gd.build({"y": y}, types=types)
+    assert str(caught.value).splitlines()[0] == problem
+
+
+def test_an_input_that_is_an_output_is_declared_as_an_input() -> None:
+    x = gd.input("x", gd.float32["n"])
+    with pytest.raises(gd.BuildError, match="the output 'y' is the input 'x'; declare its type there\n"):
+        gd.build({"y": x}, types={"y": gd.float32[2]})
+
+
 # Where dtypes run
 
 
