@@ -84,7 +84,7 @@ def bicubic(image: Tensor, scale: float) -> Tensor:
 
 
 def start_as_identity(network: SRCNN) -> None:
-    """Begin with a network that changes nothing, but for a little noise: training starts at bicubic quality."""
+    """Begin with a network that would change nothing but for some noise, which training loses soon."""
     for convolution in network.children():
         noise = 0.01 * torch.randn_like(convolution.weight)
         nn.init.dirac_(convolution.weight).data.add_(noise)
