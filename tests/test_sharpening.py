@@ -1,16 +1,23 @@
 """The rules of shapes: every expression that they give holds when the model runs, for random sizes and attributes."""
 
+import warnings
 from collections.abc import Callable, Mapping
+from copy import copy
+from functools import cache
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from backend import EXCUSED
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from onnx import numpy_helper
+from rebuilding import output_types
 from sized import Sizes, check
 
 import graphdsl as gd
-from graphdsl import op
+from graphdsl import op, sharpening
 
 SIZE = st.integers(0, 9)
 SMALL = st.integers(1, 4)
@@ -220,3 +227,178 @@ def _lying(x: Any) -> Any:
     value = (-x)._v
     value.type = gd.float32["n + 1"]
     return value
+
+
+# ONNX's own cases, their sizes given names
+
+
+def named(case: Any, name_of: Callable[[str, int, int], str | None], *, keep: bool) -> tuple[Any, dict[str, Any]]:
+    """The model of a case with named sizes, and the inputs that stay known; `name_of` is given input, axis and size.
+
+    With `keep`, vectors and scalars of integers stay known, as a program would give them.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(case.model)
+    known = {}
+    for info, value in zip(model.graph.input, case.data_sets[0][0], strict=True):
+        array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+        if not info.type.HasField("tensor_type") or not isinstance(array, (np.ndarray, np.generic)):
+            continue
+        if keep and array.ndim <= 1 and array.dtype.kind in "iu":
+            known[info.name] = np.asarray(array)
+            continue
+        for axis, (dim, size) in enumerate(zip(info.type.tensor_type.shape.dim, array.shape, strict=True)):
+            if size != 1:
+                dim.Clear()
+                dim.dim_param = name_of(info.name, axis, size) or ""
+    return model, known
+
+
+def broken_promises(case: Any, name_of: Callable[[str, int, int], str | None], *, keep: bool) -> list[str]:
+    """What is inferred for the outputs of a case with named sizes and is not so."""
+    model, known = named(case, name_of, keep=keep)
+    inputs, outputs = case.data_sets[0]
+    sizes = {}
+    for info, value in zip(model.graph.input, inputs, strict=True):
+        for axis, size in enumerate(getattr(value, "dims", None) or getattr(value, "shape", ())):
+            sizes[name_of(info.name, axis, size) or ""] = size
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = output_types(model, known)
+    wrong = []
+    for (name, kind), value in zip(found.items(), outputs, strict=True):
+        array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+        if isinstance(kind, gd.TensorType) and kind.shape is not None and isinstance(array, (np.ndarray, np.generic)):
+            dims = [dim.substitute(sizes) if isinstance(dim, gd.Dim) else dim for dim in kind.shape]
+            if len(dims) != array.ndim or any(d not in (None, s) for d, s in zip(dims, array.shape, strict=True)):
+                wrong.append(f"{case.name}: {name} is {kind!r}, and was {array.shape}")
+    return wrong
+
+
+HOW: dict[str, tuple[Callable[[str, int, int], str | None], bool]] = {
+    "equal sizes have one name": (lambda name, axis, size: f"s{size}", True),
+    "equal sizes have one name, nothing is known": (lambda name, axis, size: f"s{size}", False),
+    "every size has its name": (lambda name, axis, size: f"{name}_{axis}", True),
+    "every size has its name, nothing is known": (lambda name, axis, size: f"{name}_{axis}", False),
+    "no size has a name": (lambda name, axis, size: None, True),
+    "nothing is known": (lambda name, axis, size: None, False),
+}
+
+
+@cache
+def cases() -> list[Any]:
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they cast what overflows, on purpose
+        return [case for case in collect_testcases(None) if case.name not in EXCUSED]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_sample_of_onnx_s_cases_with_named_sizes(how: str) -> None:
+    name_of, keep = HOW[how]
+    start = list(HOW).index(how)
+    assert [problem for case in cases()[start::24] for problem in broken_promises(case, name_of, keep=keep)] == []
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("how", HOW)
+def test_all_of_onnx_s_cases_with_named_sizes(how: str) -> None:
+    name_of, keep = HOW[how]
+    assert [problem for case in cases() for problem in broken_promises(case, name_of, keep=keep)] == []
+
+
+def test_the_comparison_sees_a_broken_promise() -> None:
+    case = next(case for case in cases() if case.name == "test_transpose_default")
+    assert broken_promises(case, lambda name, axis, size: f"s{size}", keep=True) == []
+    wrong = copy(case)
+    wrong.data_sets = [(case.data_sets[0][0], [np.zeros((2, 3, 4), np.float32)])]
+    (problem,) = broken_promises(wrong, lambda name, axis, size: f"s{size}", keep=True)
+    assert problem == "test_transpose_default: transposed is float32['s4', 's3', 's2'], and was (2, 3, 4)"
+
+
+# Against ONNX's inference
+
+
+def t(*shape: Any) -> Any:
+    """A float32 input of this shape."""
+    return gd.input("t", gd.float32[shape])
+
+
+def test_a_contradiction_of_onnx_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sharpening._RULES, "Tile", lambda call: [[7, 7]])
+    with pytest.warns(RuntimeWarning) as caught:
+        assert op.Tile(t(2, 3), np.array([1, 5])).shape == (2, 15)
+    message = "Tile: ONNX infers float32[2, 15], graphdsl the shape (7, 7); one of them errs, please report it"
+    assert [str(warning.message) for warning in caught] == [message]
+
+
+def test_a_rule_without_an_answer_leaves_onnx_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: Any) -> Any:
+        raise sharpening.Unknown
+
+    monkeypatch.setitem(sharpening._RULES, "Tile", unknown)
+    assert op.Tile(t(2, "n"), np.array([1, 6])).shape == (2, None)
+
+
+def onnx_infers(tensor: Any, opset: int = 21) -> list[Any]:
+    """The shape that ONNX's inference finds, when nothing is declared."""
+    proto = gd.build(tensor, opset=opset).to_proto()
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    found = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph.output[0].type.tensor_type.shape
+    return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in found.dim]
+
+
+def test_onnx_still_errs_about_attention() -> None:
+    """docs/upstream.md: when this fails, ONNX is mended, and Attention may leave `sharpening._MISTAKEN`."""
+    q, k = gd.input("q", gd.float32["b", 4, "n", 8]), gd.input("k", gd.float32["b", 4, "m", 8])
+    y, keys, values, weights = gd.opset(24).Attention(q, k, k, outputs=4)
+    assert onnx_infers(weights, 24) == ["b", 4, "n", 0]
+    assert weights.shape == ("b", 4, "n", "m") and y.shape == ("b", 4, "n", 8)
+    assert keys.shape == values.shape == ("b", 4, "m", 8)
+
+
+def test_onnx_still_errs_about_spectra_of_a_length_given() -> None:
+    """docs/upstream.md: when this fails, ONNX is mended, and DFT may leave `sharpening._MISTAKEN`."""
+    spectrum = op.DFT(t(1, "n", 1), gd.input("points", gd.int64[()]), np.int64(1))
+    assert onnx_infers(spectrum) == [1, "n", 2] and spectrum.shape == (1, None, 2)
+
+
+@pytest.mark.parametrize("kind", [gd.int64, gd.int64["k"], gd.int64[None]])
+def test_onnx_still_refuses_sizes_of_a_number_not_known(kind: Any) -> None:
+    """docs/upstream.md: when this fails, ONNX is mended, and `sharpening.mistaken` may go."""
+    y = op.Resize(t(1, 3, "h", "w"), None, None, gd.input("sizes", kind))
+    assert y.shape == (None,) * 4
+    with pytest.raises(onnx.shape_inference.InferenceError, match="Number of elements of input 'sizes'"):
+        onnx_infers(y)
+    with pytest.raises(gd.InferenceError, match="Resize"):
+        op.Resize(t(1, 3, "h", "w"), None, None, gd.input("sizes", gd.float32["k"]))
+
+
+def run_shape(tensor: Any, array: np.ndarray) -> Any:
+    """The shape of a tensor when the model runs on one array."""
+    return gd.build(tensor)(array).shape
+
+
+def test_onnx_still_adds_output_padding_to_pads_it_chooses() -> None:
+    """docs/upstream.md: when this fails, ONNX is mended, and `Window.spread` may know named axes too."""
+    weight = np.ones((2, 3, 2, 2), np.float32)
+
+    def call(x: Any) -> Any:
+        return op.ConvTranspose(x, weight, strides=[2, 2], output_padding=[1, 1], auto_pad="SAME_UPPER")
+
+    assert call(t(1, 2, 4, 4)).shape == (1, 3, 9, 9)
+    assert run_shape(call(t(1, 2, "h", "w")), np.ones((1, 2, 4, 4), np.float32)) == (1, 3, 8, 8)
+    assert call(t(1, 2, "h", "w")).shape == (1, 3, None, None)
+
+
+def test_the_runtime_still_slices_back_to_the_largest_integer() -> None:
+    """docs/upstream.md: when this fails, ONNX Runtime is mended, and moves._sliced may know the size."""
+    y = op.Slice(t("n"), [2], [2**31 - 1], [0], [-1])
+    assert run_shape(y, np.ones(4, np.float32)) == (3,) and y.shape == (None,)
+
+
+def test_the_runtime_still_forgets_dilations_of_pools_whose_pads_it_chooses() -> None:
+    """docs/upstream.md: when this fails, ONNX Runtime is mended, and windows.pooling may know the size."""
+    y = op.MaxPool(t(1, 1, "h", 4), kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_UPPER")
+    assert run_shape(y, np.ones((1, 1, 4, 4), np.float32)) == (1, 1, 3, 3) and y.shape == (1, 1, None, 4)

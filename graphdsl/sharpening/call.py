@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeAlias
 
 from ..contents import Elements, contents
+from ..demands import input_names
 from ..dims import Axis, Dim
 from ..errors import TypeSpecError
 from ..ir import Opaque, Reference, Value
@@ -79,9 +80,8 @@ class Call:
         return found.decode() if isinstance(found, bytes) else found
 
     def name(self, index: int) -> str:
-        """What messages call an input: by its schema name, numbered where it is variadic."""
-        formal = self.schema.input(index)
-        return formal.name + (f"[{index - len(self.schema.inputs) + 1}]" if formal.variadic else "")
+        """What messages call an input."""
+        return input_names(self.schema, self.inputs)[index]
 
 
 Proposal: TypeAlias = "Sequence[Sequence[Axis] | None]"
