@@ -52,7 +52,7 @@ def test_sizes_not_known_to_agree_are_refused_on_demand(call: Call, message: str
         text = str(caught.value)
         assert text.startswith(message)
         assert "; they are not known to be equal, and gd.strict_shapes is in force\n  inputs: " in text
-        assert "test_sharpening.py" in text
+        assert "test_agreement.py" in text
         call()
 
 
