@@ -91,6 +91,10 @@ def _fewer(inputs: Inputs, attributes: Attributes) -> list[Axis] | None:
 
 def _reduced(inputs: Inputs, attributes: Attributes) -> list[Axis] | None:
     shape, axes = _shape(inputs, 0), _length(inputs, 1)
+    if "axes" in attributes:
+        axes = len(attributes["axes"])
+    elif len(inputs) < 2 or inputs[1] is None:
+        axes = 0
     if attributes.get("keepdims", 1):
         return _same(inputs, attributes)
     if axes == 0:  # all axes, or none

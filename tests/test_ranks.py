@@ -27,6 +27,8 @@ X = gd.input("x", gd.float32["n", 3, 4])
         (lambda: op.ReduceMax(X, K[2], keepdims=0), gd.float32[None]),
         (lambda: op.ReduceL2(X, K[0], keepdims=0), gd.float32[()]),
         (lambda: op.ReduceMean(X, K[0], keepdims=0, noop_with_empty_axes=1), gd.float32[None, None, None]),
+        (lambda: op.ReduceSum(gd.input("u", gd.float32), keepdims=0), gd.float32[()]),
+        (lambda: gd.opset(11).ReduceSum(gd.input("u", gd.float32), keepdims=0), gd.float32[()]),
         (lambda: op.Split(X, K_MANY, axis=1, outputs=2)[1], gd.float32["n", None, 4]),
         (lambda: op.CenterCropPad(X, K_MANY), gd.float32[None, None, None]),
         (lambda: op.CenterCropPad(X, K_MANY, axes=[-1]), gd.float32["n", 3, None]),
