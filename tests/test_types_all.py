@@ -206,7 +206,7 @@ def test_an_output_is_declared_by_name_by_place_or_by_annotation() -> None:
     assert declared(gd.build({"y": y}, types={"y": wanted})) == [wanted]
     assert declared(gd.build(y, types=wanted)) == [wanted]
     assert declared(gd.build([y, y * 2, y.sum()], types=[wanted, wanted, None])) == [wanted, wanted, gd.float32[()]]
-    assert declared(gd.build({"y": y, "x": y.sum()}, types={"y": wanted})) == [wanted, gd.float32[()]]
+    assert declared(gd.build({"y": y, "total": y.sum()}, types={"y": wanted})) == [wanted, gd.float32[()]]
 
     @gd.model
     def annotated(x: gd.float32["n"], shape: gd.int64[2]) -> gd.float32["rows", 2]:
