@@ -22,6 +22,7 @@ from .errors import (
     IndexingError,
     InferenceError,
     LoadError,
+    MissingInputs,
     MissingRuntime,
     NameConflict,
     OpsetError,
@@ -36,6 +37,7 @@ from .errors import (
     UnsupportedError,
     WeightError,
 )
+from .extraction import expose, extract, run_intermediates, split
 from .functions import function, marker
 from .inlining import inline
 from .loading import load
@@ -106,6 +108,7 @@ __all__ = [
     "LoadError",
     "MapType",
     "Match",
+    "MissingInputs",
     "MissingRuntime",
     "Model",
     "NameConflict",
@@ -139,6 +142,8 @@ __all__ = [
     "custom_op",
     "domain",
     "double",
+    "expose",
+    "extract",
     "find",
     "float",
     "float4e2m1",
@@ -170,9 +175,11 @@ __all__ = [
     "optional",
     "rewrite",
     "rule",
+    "run_intermediates",
     "save",
     "sequence",
     "sparse",
+    "split",
     "strict_shapes",
     "string",
     "transform",

@@ -15,6 +15,7 @@ GraphError
 │   └── OpsetError                          nodes that share no opset
 ├── TypeSpecError         (TypeError, ValueError)  what cannot be read as a dtype, dimension or type
 ├── FeedError             (TypeError, ValueError)  arrays that do not fit the model's inputs
+├── MissingInputs       (ValueError)      a cut that leaves out inputs that its outputs need; `.suggested` cuts would do
 ├── WeightError           (ValueError)      weights that do not fit a model's constants
 ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
 ├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
@@ -24,7 +25,7 @@ GraphError
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class GraphError(Exception):
@@ -85,6 +86,26 @@ class TypeSpecError(GraphError, TypeError, ValueError):
 
 class FeedError(GraphError, TypeError, ValueError):
     """The arrays given to a model do not fit its inputs."""
+
+
+class MissingInputs(GraphError, ValueError):
+    """A cut leaves out inputs that its outputs need.
+
+    `missing` are their names, `paths` the shortest way by which the outputs need each (names of tensors, an output
+    first), `suggested` the inputs of cuts that would do, each a tuple to give as `inputs`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: Sequence[str] = (),
+        paths: Mapping[str, Sequence[str]] | None = None,
+        suggested: Sequence[Sequence[str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+        self.paths = {name: tuple(path) for name, path in (paths or {}).items()}
+        self.suggested = tuple(tuple(cut) for cut in suggested)
 
 
 class WeightError(GraphError, ValueError):

@@ -90,6 +90,11 @@ class LoadedValue(Value):
     def type(self, found: Type | None) -> None:
         self._type = found
 
+    @property
+    def type_so_far(self) -> Type | None:
+        """The type if it was inferred already; asking for it infers nothing."""
+        return self._type
+
 
 def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allow_hard_links: bool = False) -> Model:
     """A model from a file, from bytes or from a `ModelProto`, of any opset.
@@ -114,6 +119,11 @@ def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allo
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
     except (TypeSpecError, RecursionError) as error:
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from error
+
+
+def opened(model: ModelData | Source) -> Model:
+    """The model that a tool is given: a `Model`, or what `load` takes."""
+    return model if isinstance(model, Model) else load(model)  # type: ignore[arg-type]
 
 
 def _label(source: Source) -> str:

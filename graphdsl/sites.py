@@ -10,7 +10,8 @@ import sys
 from types import CodeType
 from typing import NamedTuple
 
-_LIBRARY = frozenset({"graphdsl", "graphdsl.tensor", "graphdsl.rewriting", "graphdsl.verify", "graphdsl.debug"})
+_PARTS = ("tensor", "rewriting", "extraction", "verify", "debug")
+_LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS)})
 
 Site = tuple[CodeType, int]
 

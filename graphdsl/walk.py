@@ -1,6 +1,6 @@
 """Every traversal of a graph. None recurses over depth: creation order is already a topological order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -38,6 +38,37 @@ def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Nod
             needed = dependencies(node) if node.attributes else node.inputs
             stack.extend([value for value in needed if value is not None and value.node not in found])
     return sorted(found, key=_by_order), sorted(inputs, key=_by_order)
+
+
+class Between(NamedTuple):
+    """What outputs need where some values are given."""
+
+    nodes: set[Node]
+    inputs: dict[Input, None]
+    """The inputs of graphs that are needed besides the given values."""
+    met: set[Value]
+    """The given values that are needed."""
+
+
+def between(outputs: Iterable[Value], stops: Collection[Value]) -> Between:
+    """What the outputs need where the values `stops` are given: the walk against the edges ends there."""
+    found: set[Node] = set()
+    inputs: dict[Input, None] = {}
+    met: set[Value] = set()
+    stack = list(outputs)
+    while stack:
+        value = stack.pop()
+        if value in stops:
+            met.add(value)
+            continue
+        node = value.node
+        if node is None:
+            if isinstance(value, Input):
+                inputs[value] = None
+        elif node not in found:
+            found.add(node)
+            stack.extend(dependencies(node) if node.attributes else [v for v in node.inputs if v is not None])
+    return Between(found, inputs, met)
 
 
 def captured(nodes: Iterable[Node], inputs: Iterable[Value], outputs: Iterable[Value]) -> tuple[Value, ...]:

@@ -1,0 +1,8 @@
+"""Parts of models: cut anywhere, tapped at any tensor, split into chains."""
+
+from .cutting import extract
+from .exposing import expose
+from .intermediates import run_intermediates
+from .splitting import split
+
+__all__ = ["expose", "extract", "run_intermediates", "split"]

@@ -1,0 +1,246 @@
+"""The part of a model between tensors: from the outputs against the edges, up to the inputs."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import onnx
+
+from ..copying import copied_input, copied_nodes
+from ..errors import GraphError
+from ..ir import Constant, Graph, Input, Node, Output, Value
+from ..loading import LoadedTrace, Source, opened, settle_types
+from ..models import Model
+from ..sites import Site, at, caller
+from ..tensor.calling import Trace
+from ..transforming import graph_trace
+from ..types import Type, from_proto
+from ..walk import between, constants, functions, operators
+from .missing import missing_inputs
+from .naming import Named, several
+
+
+def extract(model: Model | Source, inputs: Any = None, outputs: Any = None) -> Model:
+    """The part of a model between `inputs` and `outputs`, under the same names and with what it needs of the rest.
+
+    The walk goes from the outputs against the edges and stops at the inputs. Weights, functions and captured tensors
+    come along; an input that was made by a node gets the type that it has there.
+
+    >>> import graphdsl as gd
+    >>> a, x, b = (gd.input(name, gd.float32[10, 10]) for name in "axb")
+    >>> model = gd.build({"out": (a * x).named("c") + b})
+    >>> gd.extract(model, inputs=["c", "b"], outputs=["out"])
+    <Model 'graph'(c: float32[10, 10], b: float32[10, 10]), 1 nodes, opset 21>
+
+    Args:
+        model: A model, or what `gd.load` takes.
+        inputs: Names of tensors, paths into a body (`("y", "then_branch", "t")`) or tensors of the model, in the order
+            that the part takes them; by default the inputs that the outputs need. One that nothing needs is kept, with
+            a warning.
+        outputs: The same for what the part returns; by default the model's outputs. In a body, all lie in the same one.
+
+    Raises:
+        MissingInputs: the outputs need an input that is not listed; the message says by which path, and which cuts
+            would do.
+        GraphError: the model has no such tensor, or one that is cut at has no known type.
+    """
+    whole = opened(model)
+    ends = several(whole, whole.output_names if outputs is None else outputs, "gd.extract")
+    starts = _needed(whole, ends) if inputs is None else several(whole, inputs, "gd.extract")
+    part, unused = cut(whole, starts, ends, "gd.extract")
+    if unused:
+        names = ", ".join(repr(start.name) for start in unused)
+        warnings.warn(f"gd.extract: the outputs do not need {names}, kept as input", stacklevel=2)
+    return part
+
+
+def _needed(whole: Model, ends: Sequence[Named]) -> list[Named]:
+    """What outputs need from outside their graph: its inputs, and in a body what that captures."""
+    graph = whole._tensors.graphs(ends[0].path)[-1] if ends else whole.graph
+    _, reached, captured = between([end.value for end in ends], set(graph.captures))
+    needed: list[Value] = [value for value in _in_order(whole, reached) if value.default is None]
+    needed += [value for value in graph.captures if value in captured]
+    return [Named(whole._tensors.names[value], value) for value in needed]
+
+
+def _in_order(model: Model, inputs: Iterable[Input]) -> list[Input]:
+    """Inputs as the model lists them; those of bodies behind."""
+    order = {value: place for place, value in enumerate(model.graph.inputs)}
+    return sorted(inputs, key=lambda value: (order.get(value, len(order)), value.order))
+
+
+def cut(whole: Model, starts: Sequence[Named], ends: Sequence[Named], what: str) -> tuple[Model, list[Named]]:
+    """The part of a model between tensors that were looked up, and those inputs that it does not need."""
+    site = caller()
+    _check(starts, ends, what, site)
+    stops = {start.value: start for start in starts}
+    needed, reached, met = between([end.value for end in ends], stops)
+    lacking = [value for value in _in_order(whole, reached) if value.default is None]
+    if lacking:
+        raise missing_inputs(whole, lacking, starts, ends, what, site)
+    graph = _Part(whole, what, site).graph(needed, _in_order(whole, reached), starts, ends)
+    used = set(functions(operators(graph)))
+    part = replace(whole, graph=graph, functions=tuple([f for f in whole.functions if f in used]))
+    return part, [start for start in starts if start.value not in met]
+
+
+def _check(starts: Sequence[Named], ends: Sequence[Named], what: str, site: Site | None) -> None:
+    """Refuse inputs that are listed twice, and cuts through several bodies at once."""
+    if not ends:
+        raise GraphError(f"{what}: there are no outputs to compute; list at least one" + at(site))
+    seen: dict[Value, Named] = {}
+    for start in starts:
+        first = seen.setdefault(start.value, start)
+        if first is not start:
+            also = "" if first.name == start.name else f", also as {first.name!r}"
+            raise GraphError(f"{what}: the input {start.name!r} is listed twice{also}" + at(site))
+    place = max((end.path for end in ends), key=len)
+    for item in (*ends, *starts):
+        apart = item.path != place if item in ends else item.path != place[: len(item.path)]
+        if apart:
+            raise GraphError(
+                f"{what}: {(*item.path, item.name)!r} and {(*place, ends[0].name)!r} lie in different graphs; the "
+                "outputs lie in one graph, and the inputs there or around it" + at(site)
+            )
+
+
+class _Part:
+    """Makes the graph of one part."""
+
+    def __init__(self, whole: Model, what: str, site: Site | None) -> None:
+        self._whole = whole
+        self._what = what
+        self._site = site
+        self._names = whole._tensors.names
+        self._taken = set(whole._tensors.known)
+        data: dict[str, Graph] = {}
+        self._data = data
+        label = f"model {whole.name!r}"
+        if isinstance(graph_trace(whole.graph), LoadedTrace):
+            self._trace: Trace = LoadedTrace(label, None, lambda: settle_types(data["graph"]))
+        else:
+            self._trace = Trace(label, None)
+            self._trace.released = True
+
+    def graph(
+        self, needed: set[Node], defaults: Iterable[Input], starts: Sequence[Named], ends: Sequence[Named]
+    ) -> Graph:
+        old = self._whole.graph
+        values: dict[Value, Value] = {}
+        inputs = [self._input(start, values) for start in starts]
+        for value in defaults:
+            inputs.append(copied_input(value, self._names[value], self._trace))
+            values[value] = inputs[-1]
+        around = self._whole._tensors.graphs(ends[0].path)
+        nodes = [node for graph in around for node in graph.nodes if node in needed]
+        self._name_constants(values)
+        made = copied_nodes(nodes, values, self._trace, self._names, self._spare)
+        outputs = self._outputs(ends, values)
+        result = Graph(old.name, tuple(inputs), made, outputs)
+        present = set(values.values()) | set(constants(result))
+        annotations, parameters = _annotations(old, self._whole._tensors.known, values, present)
+        present.update(parameters)
+        listed = [new for value in old.initializers if (new := values.get(value, value)) in present]
+        listed = [
+            value
+            for value in listed
+            if isinstance(value, Constant) or (isinstance(value, Input) and value.default is not None)
+        ]
+        self._data["graph"] = replace(
+            result,
+            initializers=tuple(listed),
+            declared=MappingProxyType(self._declared(around, values, present, result)),
+            extras=annotations,
+        )
+        return self._data["graph"]
+
+    def _input(self, start: Named, values: dict[Value, Value]) -> Input:
+        value = start.value
+        name = start.name
+        if isinstance(value, Input):
+            made = copied_input(value, name, self._trace)
+        else:
+            made = Input(name, self._type(start), self._trace, value.site)
+        values[value] = made
+        return made
+
+    def _type(self, start: Named) -> Type:
+        """The type of a tensor that is cut at: as the file declares it, else inferred."""
+        value = start.value
+        for graph in self._whole._tensors.graphs(start.path):
+            found = _declared_type(graph.declared.get(value, b""))
+            if found is not None:
+                return found
+        if value.type is None:
+            made = f", made by {value.node.schema.label}," if value.node else ""
+            raise GraphError(
+                f"{self._what}: the type of {start.name!r}{made} is not known, and a model declares the types of its "
+                "inputs; cut elsewhere" + at(value.site) + at(self._site)
+            )
+        return value.type
+
+    def _spare(self, value: Value) -> str:
+        """A name for the output of a node in whose place an input came."""
+        name = stem = self._names.get(value) or "unused"
+        number = 0
+        while name in self._taken:
+            number += 1
+            name = f"{stem}_{number}"
+        self._taken.add(name)
+        return name
+
+    def _name_constants(self, values: dict[Value, Value]) -> None:
+        """Let constants without a name keep the one that the whole model gives them."""
+        for value, name in self._names.items():
+            if isinstance(value, Constant) and value.name != name and value not in values and value.type is not None:
+                values[value] = Constant(value.array, value.type, value.site, name, value.raw)
+
+    def _declared(
+        self, around: Sequence[Graph], values: Mapping[Value, Value], present: Set[Value], part: Graph
+    ) -> dict[Value, bytes]:
+        """What the file says of the part's values; of ends only where it says their type."""
+        ends = {*part.inputs, *(value for _, value in part.outputs)}
+        found: dict[Value, bytes] = {}
+        for graph in around:
+            for value, raw in graph.declared.items():
+                new = values.get(value, value)
+                if new in present and not (new in ends and _declared_type(raw) is None):
+                    found[new] = raw
+        return found
+
+    def _outputs(self, ends: Sequence[Named], values: Mapping[Value, Value]) -> tuple[Output, ...]:
+        """The outputs under their names; one that is asked for again is a copy with a name of its own."""
+        outputs: list[Output] = []
+        names: set[str] = set()
+        for name, value, _ in ends:
+            if name in names:
+                name = self._spare(value)
+            names.add(name)
+            outputs.append(Output(name, values.get(value, value)))
+        return tuple(outputs)
+
+
+def _declared_type(raw: bytes) -> Type | None:
+    return from_proto(onnx.ValueInfoProto.FromString(raw).type)
+
+
+def _annotations(
+    old: Graph, known: Mapping[str, Value], values: Mapping[Value, Value], present: Set[Value]
+) -> tuple[bytes, set[Value]]:
+    """What else a file says of the graph, with the quantization of what is present; and the parameters of that."""
+    proto = onnx.GraphProto.FromString(old.extras)
+    if not proto.quantization_annotation:
+        return old.extras, set()
+    kept = []
+    parameters: set[Value] = set()
+    for annotation in proto.quantization_annotation:
+        value = known.get(annotation.tensor_name)
+        if value is not None and values.get(value, value) in present:
+            kept.append(annotation)
+            named = [known.get(entry.value) for entry in annotation.quant_parameter_tensor_names]
+            parameters.update(values.get(value, value) for value in named if value is not None)
+    del proto.quantization_annotation[:]
+    proto.quantization_annotation.extend(kept)
+    return proto.SerializeToString(), parameters
