@@ -8,7 +8,7 @@
 <Model 'linear_func'(a: float32[10, 10], x: float32[10, 10], b: float32[10, 10]), 2 nodes, opset 21>
 """
 
-from . import op
+from . import op, passes
 from .building import build, constant, input, model
 from .checking import check
 from .custom import custom_op
@@ -43,6 +43,7 @@ from .inlining import inline
 from .loading import load
 from .models import Model
 from .op import domain, opset
+from .passes.pipeline import compose
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .saving import save
 from .sharpening import strict_shapes
@@ -138,6 +139,7 @@ __all__ = [
     "check",
     "complex64",
     "complex128",
+    "compose",
     "constant",
     "custom_op",
     "domain",
@@ -173,6 +175,7 @@ __all__ = [
     "op",
     "opset",
     "optional",
+    "passes",
     "rewrite",
     "rule",
     "run_intermediates",

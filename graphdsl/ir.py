@@ -309,5 +309,20 @@ def constant_array(value: Value | None) -> np.ndarray | None:
         return None
     if value.array is not None or value.node is None or value.node.schema.name != "Constant" or value.node.domain:
         return value.array
-    found = value.node.attributes.get("value")
-    return found if isinstance(found, np.ndarray) else None
+    for name, found in value.node.attributes.items():
+        if name == "value":
+            return found if isinstance(found, np.ndarray) else None
+        if name in _PLAIN_VALUES and isinstance(found, (int, float, str, bytes, tuple)):
+            return np.asarray(found, _PLAIN_VALUES[name])
+    return None
+
+
+_PLAIN_VALUES: Mapping[str, Any] = {
+    "value_int": np.int64,
+    "value_ints": np.int64,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_string": object,
+    "value_strings": object,
+}
+"""The attributes of a Constant node that are no arrays, and the dtypes of what they make."""

@@ -9,16 +9,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import onnx
+
 from . import schemas
 from .emission import least_ir_version
-from .errors import BuildError
-from .ir import SEALED, Function, Graph, Input, ModelData, Node, Output, Value, next_order
+from .errors import BuildError, InferenceError
+from .ir import SEALED, Function, Graph, Input, ModelData, Node, Output, Value, make_node, next_order
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
 from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
+from .types import TensorType, Type, from_proto
 from .walk import Survey, captured, constants, dependencies, functions, operators
 
 M = TypeVar("M", bound=ModelData)
@@ -73,11 +76,14 @@ def sweep(
     visit: Visit,
     follow: Callable[[Node, Node], None] | None = None,
     values: Mapping[Value, Value] | None = None,
+    *,
+    finish: Callable[[Graph], Graph] | None = None,
 ) -> M:
     """The model with every node visited; the same object where nothing was replaced.
 
     `visit` is called in the trace of the node's graph, at the model's opset; `follow` hears of each node that was made
-    anew because its inputs changed, with the old one; `values` are replaced from the start.
+    anew because its inputs changed, with the old one; `values` are replaced from the start; `finish` is what is done to
+    each graph at last, inner ones first.
     """
     given = dict(values or {})
     swept: dict[Function, Schema] = {}
@@ -85,11 +91,11 @@ def sweep(
     for function in _callees_first(model.functions):
         own = function.opset_imports.get("", version)
         with schemas.opset_forced(own):
-            graph = _Sweep(visit, swept, follow).graph(function.graph, dict(given))
+            graph = _Sweep(visit, swept, follow, finish).graph(function.graph, dict(given))
         if graph is not function.graph:
             swept[function] = _called(replace(function, graph=graph), function, model)
     with schemas.opset_forced(version):
-        graph = _Sweep(visit, swept, follow).graph(model.graph, dict(given))
+        graph = _Sweep(visit, swept, follow, finish).graph(model.graph, dict(given), is_body=False)
     if graph is model.graph and not swept:
         return model
     kept = tuple(swept[f].function if f in swept else f for f in model.functions)
@@ -163,14 +169,23 @@ def graph_trace(graph: Graph) -> Trace:
 
 class _Sweep:
     def __init__(
-        self, visit: Visit, functions: Mapping[Function, Schema], follow: Callable[[Node, Node], None] | None
+        self,
+        visit: Visit,
+        functions: Mapping[Function, Schema],
+        follow: Callable[[Node, Node], None] | None,
+        finish: Callable[[Graph], Graph] | None,
     ) -> None:
+        self._finish = finish
         self._visit = visit
         self._follow = follow
         self._functions = functions
 
-    def graph(self, graph: Graph, outer: dict[Value, Value]) -> Graph:
+    def graph(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool = True) -> Graph:
         """A graph with its nodes visited; `outer` says what stands for the values of enclosing graphs."""
+        found = self._visited(graph, outer, is_body=is_body)
+        return found if self._finish is None else self._finish(found)
+
+    def _visited(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool) -> Graph:
         trace = graph_trace(graph)
         values = outer
         nodes: list[Node] = []
@@ -187,8 +202,8 @@ class _Sweep:
                     for old, value in zip(node.outputs, new, strict=True):
                         values[old] = value
                         hand_on_name(old, value)
-        outputs = tuple([_renamed(output, values) for output in graph.outputs])
-        listed = tuple([values.get(value, value) for value in graph.initializers])
+        outputs = tuple([_renamed(output, values, is_body=is_body) for output in graph.outputs])
+        listed = tuple(dict.fromkeys([values.get(value, value) for value in graph.initializers]))
         if not changed and outputs == graph.outputs and listed == graph.initializers:
             return graph
         kept = without_dead(nodes, graph, [value for _, value in outputs])
@@ -198,7 +213,8 @@ class _Sweep:
                     value.name = SEALED
         ends = [value for _, value in outputs]
         free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
-        made = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed)
+        said = _declared(graph, values)
+        made = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed, declared=said)
         return _without_unused(made, graph) if listed else made
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
@@ -213,10 +229,7 @@ class _Sweep:
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
         if same and attributes is node.attributes and schema is node.schema:
             return node
-        handles = [None if value is None else Tensor(value) for value in inputs]
-        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, node.info)
-        new = made[0].node
-        assert new is not None
+        new = called_again(node, schema, inputs, attributes, trace)
         if self._follow is not None:
             self._follow(node, new)
         return new
@@ -228,6 +241,61 @@ class _Sweep:
             swept = tuple([self.graph(item, values) if isinstance(item, Graph) else item for item in value])
             return value if all(a is b for a, b in zip(swept, value, strict=True)) else swept
         return value
+
+
+def called_again(
+    node: Node, schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], trace: Trace
+) -> Node:
+    """A node on other inputs. Where those have the types of the old ones, what was known of its outputs still holds.
+
+    That matters for what a file declares, of operators that nobody can infer and of calls that inference refuses.
+    """
+    handles = [None if value is None else Tensor(value) for value in inputs]
+    alike = schema is node.schema and all(
+        a is b or (a is not None and b is not None and a.type is b.type)
+        for a, b in zip(inputs, node.inputs, strict=True)
+    )
+    try:
+        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, node.info)
+    except InferenceError:
+        if not alike:
+            raise
+        types = [value.type for value in node.outputs]
+        made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, node.info).outputs
+    if alike:
+        for old, new in zip(node.outputs, made, strict=True):
+            new.type = old.type if new.type is None else new.type
+    found = made[0].node
+    assert found is not None
+    return found
+
+
+def _declared(graph: Graph, values: Mapping[Value, Value]) -> Mapping[Value, bytes]:
+    """What a graph declares of its values, handed on to those that took their places where it is still true."""
+    if not graph.declared:
+        return graph.declared
+    found: dict[Value, bytes] = {}
+    for old, raw in graph.declared.items():
+        new = values.get(old, old)
+        if new is old or (not isinstance(new, Input) and not contradicts(raw, new.type)):
+            found.setdefault(new, raw)
+    return MappingProxyType(found)
+
+
+def contradicts(declaration: bytes, kind: Type | None) -> bool:
+    """Whether a declaration (`ValueInfoProto`) says something of a value that cannot be so."""
+    proto = onnx.ValueInfoProto.FromString(declaration)
+    said = from_proto(proto.type) if proto.HasField("type") else None
+    if said is None or kind is None or said is kind:
+        return False
+    if not isinstance(said, TensorType) or not isinstance(kind, TensorType) or said.dtype is not kind.dtype:
+        return True
+    if said.shape is None or kind.shape is None:
+        return False
+    sizes = zip(said.shape, kind.shape, strict=False)
+    return len(said.shape) != len(kind.shape) or any(
+        isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes
+    )
 
 
 def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
@@ -250,10 +318,15 @@ def hand_on_name(old: Value, new: Value) -> None:
         new.name = old.name
 
 
-def _renamed(output: Output, values: Mapping[Value, Value]) -> Output:
-    """An output with its new value; it keeps its name, also where that was the old value's own."""
+def _renamed(output: Output, values: Mapping[Value, Value], *, is_body: bool) -> Output:
+    """An output with its new value; a model's keeps its name, also where that was the old value's own.
+
+    Those of bodies and functions are known by their places, so they are called what their values are.
+    """
     name, old = output
     value = values.get(old, old)
+    if is_body and value is not old:
+        return Output(None, value)
     return output if value is old else Output(name or (old.name or None), value)
 
 
@@ -266,13 +339,14 @@ def _without_unused(graph: Graph, old: Graph) -> Graph:
 
 def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list[Node]:
     """The nodes that something needs, and those that nothing needed before."""
-    before = _live(graph.nodes, [value for _, value in graph.outputs])
+    before = live_nodes(graph.nodes, [value for _, value in graph.outputs])
     useless = {node for node in graph.nodes if node not in before}
-    live = _live(nodes, ends)
+    live = live_nodes(nodes, ends)
     return [node for node in nodes if node in live or node in useless]
 
 
-def _live(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
+def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
+    """The nodes of a graph that its outputs need."""
     needed = set(ends)
     live: set[Node] = set()
     for node in reversed(nodes):

@@ -1,0 +1,29 @@
+"""Stock passes: each takes a model (or a proto, or a path) and gives another; the one given is not changed.
+
+>>> import graphdsl as gd
+>>> x = gd.input("x", gd.float32[3])
+>>> [node.op_type for node in gd.passes.drop_identity(gd.build({"y": gd.op.Identity(x) + 2})).nodes]
+['Add']
+
+`gd.compose` puts passes together; `gd.passes.rules` has the rules that they are made of, for `gd.rewrite`.
+"""
+
+from . import rules
+from .duplicates import merge_duplicates
+from .identities import debug_to_identity, drop_identity, drop_noops
+from .storage import constants_to_initializers, initializers_to_constants
+from .unused import dead_code, unused_functions, unused_initializers, unused_opsets
+
+__all__ = [
+    "constants_to_initializers",
+    "dead_code",
+    "debug_to_identity",
+    "drop_identity",
+    "drop_noops",
+    "initializers_to_constants",
+    "merge_duplicates",
+    "rules",
+    "unused_functions",
+    "unused_initializers",
+    "unused_opsets",
+]
