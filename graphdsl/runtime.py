@@ -46,7 +46,7 @@ _UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
 Options = Mapping[str, Any]
 
 
-class _Session:
+class Session:
     """A session of ONNX Runtime, and the names of what it takes and gives."""
 
     def __init__(self, native: Any, weights: list[Any]) -> None:
@@ -88,7 +88,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.session: _Session | reference.Evaluation | None = None
+        self.session: Session | reference.Evaluation | None = None
         self.needed: tuple[Input, ...] | None = None
         """The inputs that the session's outputs need."""
 
@@ -142,7 +142,7 @@ def run(
     except Exception as error:
         part = model if wanted is None else _part(model, wanted)
         raise _run_error(part, arrays, str(error), providers, options, label) from error
-    return dict(zip(session.outputs, map(_received, found) if session.foreign else found, strict=True))
+    return dict(zip(session.outputs, map(received, found) if session.foreign else found, strict=True))
 
 
 def _part(model: ModelData, wanted: Mapping[str, Value]) -> ModelData:
@@ -199,7 +199,7 @@ def _runtime() -> Any:
 # Loading
 
 
-def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label: str) -> _Session:
+def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label: str) -> Session:
     """A session of a model.
 
     Raises:
@@ -231,7 +231,7 @@ def opens(model: ModelData) -> str | None:
     return None
 
 
-def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Session:
+def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> Session:
     runtime = _runtime()
     held: list[Held] = []
 
@@ -254,7 +254,17 @@ def _open(model: ModelData, providers: tuple[Any, ...], options: Options) -> _Se
     if weights:
         chosen.add_external_initializers([item.tensor.name for item in held], weights)
     native = runtime.InferenceSession(serialised(proto), chosen, providers=list(providers), enable_fallback=0)
-    return _Session(native, weights)
+    return Session(native, weights)
+
+
+def session_of(proto: bytes, options: Options) -> Session:
+    """A session on the CPU for a serialised model; what the runtime raises is not explained."""
+    chosen = _runtime().SessionOptions()
+    chosen.log_severity_level = 4
+    for name, value in options.items():
+        _set_option(chosen, name, value)
+    native = _runtime().InferenceSession(proto, chosen, providers=list(CPU), enable_fallback=0)
+    return Session(native, [])
 
 
 def _set_option(options: Any, name: str, value: Any) -> None:
@@ -297,7 +307,7 @@ def _handed(value: Any) -> Any:
     return _shared(value) if isinstance(value, np.ndarray) and value.dtype in FOREIGN else value
 
 
-def _received(value: Any) -> Any:
+def received(value: Any) -> Any:
     """A value of the runtime as an array."""
     kind = from_text(value.data_type())
     if isinstance(kind, SequenceType) or not isinstance(kind, TensorType) or kind.dtype.numpy not in FOREIGN:

@@ -75,6 +75,7 @@ LAYERS = {
     "reference": "operators with a NumPy body, run in ONNX's evaluator",
     "runtime": "sessions, which a model runs on",
     "lookup": "tensors of a model by name",
+    "apart": "models run in a process of their own, by sessions of the runtime",
     "models": "the model that users hold: emitted, saved, run",
     "guarding": "what a file must not contain, checked before anything is made of it",
     "loading": "models from files, bytes and protos",
@@ -106,6 +107,11 @@ LAYERS = {
     "passes": "the stock passes",
     "building": "models from tensors and functions",
     "": "the public names",
+    "verify.arrays": "arrays of a type, which all strategies draw",
+    "verify.ranges": "what operators demand of the values of inputs",
+    "verify.inputs": "feeds of a model, within those ranges",
+    "verify.witnesses": "who runs models",
+    "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
 }
 """Each module, top layer first, and why it stands where it does."""
 

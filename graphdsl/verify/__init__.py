@@ -1,0 +1,15 @@
+"""Property-based testing of models, rules and runtimes.
+
+>>> import graphdsl as gd
+>>> from graphdsl import verify
+>>> from hypothesis import find
+>>> find(verify.tensors(gd.int8[1]), lambda x: x.min() < 0)
+array([-1], dtype=int8)
+"""
+
+from ..apart import Crash, Refusal
+from .arrays import tensors
+from .inputs import feeds
+from .witnesses import WITNESSES, run
+
+__all__ = ["WITNESSES", "Crash", "Refusal", "feeds", "run", "tensors"]

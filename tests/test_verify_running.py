@@ -1,0 +1,115 @@
+"""Models run apart: what comes of a run, of a crash, of running out of time or memory."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import graphdsl as gd
+from graphdsl import op, verify
+from graphdsl.apart import POOL, Worker
+
+MIN = -(2**63)
+
+
+def quotient() -> gd.Model:
+    a, b = gd.input("a", gd.int64["n"]), gd.input("b", gd.int64["n"])
+    return gd.build({"c": op.Div(a, b)}, inputs=[a, b])
+
+
+def endless() -> gd.Model:
+    x = gd.input("x", gd.int64[()])
+    return gd.build({"y": op.Loop(None, True, x, body=lambda i, going, s: (s > -1, s + 1))})
+
+
+@pytest.mark.parametrize("witness", verify.WITNESSES)
+def test_every_witness_gives_the_outputs_by_name(witness: str) -> None:
+    x = gd.input("x", gd.float32["n"])
+    model = gd.build({"twice": x * 2, "positive": x > 0})
+    found = verify.run(model, {"x": np.array([1, -2], np.float32)}, witness)
+    assert isinstance(found, dict)
+    assert {name: array.tolist() for name, array in found.items()} == {"twice": [2, -4], "positive": [True, False]}
+
+
+def test_a_crash_is_an_answer_and_the_next_run_goes_on() -> None:
+    model = quotient()
+    for _ in range(2):
+        assert verify.run(model, {"a": [MIN], "b": [-1]}) == verify.Crash("SIGFPE")
+        assert verify.run(model, {"a": [7], "b": [2]}) == {"c": np.array([3])}
+
+
+def test_a_refusal_says_whether_the_model_was_loaded() -> None:
+    failed = verify.run(quotient(), {"a": [7], "b": [0]})
+    assert isinstance(failed, verify.Refusal) and failed.loaded and "division by zero" in failed.message
+    refused = verify.run(gd.build(op.Erf(gd.input("x", gd.float64[1]))), {"x": [1]})
+    assert isinstance(refused, verify.Refusal) and not refused.loaded and "NOT_IMPLEMENTED" in refused.message
+
+
+def test_a_run_that_takes_too_long_is_ended() -> None:
+    model = endless()
+    assert verify.run(model, {"x": 0}, seconds=0.5) == verify.Crash("more than 0.5 s")
+    assert verify.run(model, {"x": -5}, seconds=20) == {"y": np.array(-4)}
+
+
+def test_a_run_that_takes_too_much_memory_is_refused() -> None:
+    size = gd.input("size", gd.int64[1])
+    model = gd.build(op.ConstantOfShape(size, value=np.array([1], np.float32)))
+    found = verify.run(model, {"size": [1 << 31]}, memory=1 << 30)
+    assert isinstance(found, verify.Refusal | verify.Crash)
+    small = verify.run(model, {"size": [3]}, memory=1 << 30)
+    assert isinstance(small, dict) and small["output"].tolist() == [1, 1, 1]
+
+
+def test_sequences_strings_optionals_and_foreign_dtypes_pass_between_the_processes() -> None:
+    words, items = gd.input("words", gd.string[2]), gd.input("items", gd.sequence(gd.float32["n"]))
+    model = gd.build({"w": op.Identity(words), "i": op.Identity(items), "n": op.SequenceLength(items)})
+    found = verify.run(model, {"words": ["a", "é"], "items": [np.zeros(2, np.float32)] * 2})
+    assert isinstance(found, dict)
+    assert found["w"].tolist() == ["a", "é"] and len(found["i"]) == 2 and found["n"] == 2
+    half = gd.input("half", gd.bfloat16[2])
+    array = np.array([0.5, 2], gd.bfloat16.numpy)
+    same = verify.run(gd.build({"y": op.Identity(half)}), {"half": array})
+    assert isinstance(same, dict) and same["y"].dtype == gd.bfloat16.numpy and same["y"].tolist() == [0.5, 2]
+
+
+def test_models_of_one_structure_share_a_session() -> None:
+    first, second = quotient(), quotient()
+    worker = Worker(1 << 32)
+    try:
+        from graphdsl.verify import witnesses
+
+        jobs = []
+        original, POOL.run = POOL.run, lambda job, feeds, limits: jobs.append(job) or worker.run(job, feeds, 20)
+        try:
+            for model in (first, second):
+                witnesses.run(model, {"a": [7], "b": [2]})
+        finally:
+            POOL.run = original
+        assert jobs[0].digest == jobs[1].digest
+        # what is known is not sent again
+        assert worker._known == {jobs[0].digest}
+    finally:
+        worker.close()
+
+
+def test_threads_have_workers_of_their_own() -> None:
+    model = quotient()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda n: verify.run(model, {"a": [n], "b": [1]}), range(8)))
+    assert [outcome["c"].tolist() for outcome in found if isinstance(outcome, dict)] == [[n] for n in range(8)]
+
+
+def test_a_worker_that_is_killed_from_outside_is_replaced() -> None:
+    model = quotient()
+    verify.run(model, {"a": [7], "b": [2]})
+    for worker in POOL._idle:
+        os.kill(worker._keeper.pid, signal.SIGKILL)
+        worker._keeper.wait()
+    assert verify.run(model, {"a": [7], "b": [2]}) == {"c": np.array([3])}
+
+
+def test_an_unknown_witness_is_refused() -> None:
+    with pytest.raises(gd.SignatureError, match=r"there is no witness 'referenec'; did you mean 'reference'\?"):
+        verify.run(quotient(), {"a": [7], "b": [2]}, "referenec")
