@@ -10,10 +10,24 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
-ARGUMENTS: dict[str, list[str]] = {"linear_function.py": [], "super_resolution.py": ["--out", "pictures"]}
+ARGUMENTS: dict[str, list[str]] = {
+    "control_flow.py": [],
+    "custom_operators.py": [],
+    "dynamic_axes.py": [],
+    "espcn.py": ["--out", "pictures"],
+    "linear_function.py": [],
+    "sentence_encoder.py": [],
+    "srcnn_three_ways.py": [],
+    "super_resolution.py": ["--out", "pictures"],
+    "torch_operators.py": [],
+}
 """The programs to run and what to give them."""
 
-NOT_RUN = {"train_srcnn.py": "trains for minutes; super_resolution.py checks what it wrote"}
+NOT_RUN = {
+    "torch_control_flow.py": "control_flow.py runs it",
+    "train_espcn.py": "trains for minutes; espcn.py checks what it wrote",
+    "train_srcnn.py": "trains for minutes; super_resolution.py checks what it wrote",
+}
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:

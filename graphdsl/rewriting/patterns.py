@@ -270,7 +270,7 @@ class PatternTensor(Handle):
     def __invert__(self) -> "PatternTensor":
         return self._made("Not", self, bitwise="BitwiseNot")
 
-    __hash__ = None
+    __hash__ = Handle.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):

@@ -296,7 +296,7 @@ class Elementwise(Handle):
     def __ne__(self, other: object) -> Any:
         return self._emit("Not", self._equal(other))
 
-    __hash__ = None
+    __hash__ = Handle.__hash__  # which raises; a class with an __eq__ of its own would have none
 
     def _compare(self, name: str, other: Operand) -> Any:
         kind = self._kind

@@ -127,7 +127,8 @@ class Handle:
             _frozen(f"formatting a tensor with {spec!r}", "format what the model returns")
         return repr(self)
 
-    __hash__ = None  # type: ignore[assignment]
+    def __hash__(self) -> int:
+        _frozen("hash(tensor), as in a set or a dict's key", "use a list, and tell them apart by t.is_same(u)")
 
     def item(self, *_: Any) -> NoReturn:
         """Refused: a tensor has a value only when the model runs."""
