@@ -144,6 +144,17 @@ class NodeInfo(NamedTuple):
     doc: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     kept: "Kept | None" = None
+    origin: "Origin | None" = None
+
+
+class Origin(NamedTuple):
+    """How a rewrite came to make a node: the rule's name, and where in the rule the node was written.
+
+    The `site` of such a node is that of the node in whose place it stands.
+    """
+
+    rule: str
+    site: Site | None
 
 
 class Kept(NamedTuple):
@@ -231,6 +242,21 @@ def adopt_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
         value.node = node
     object.__setattr__(node, "outputs", outputs)
     return node
+
+
+def adopt_origin(node: Node, site: Site | None, info: NodeInfo) -> None:
+    """Give a node that a rule has just made what is known of the node that it replaces."""
+    object.__setattr__(node, "site", site)
+    object.__setattr__(node, "info", info)
+
+
+def node_metadata(node: Node) -> tuple[tuple[str, str], ...]:
+    """A node's metadata, also where a loaded node keeps it in its bytes."""
+    info = node.info
+    if info is None or info.kept is None:
+        return () if info is None else info.metadata
+    props = onnx.NodeProto.FromString(info.kept.raw).metadata_props
+    return tuple([(entry.key, entry.value) for entry in props])
 
 
 class Output(NamedTuple):

@@ -4,24 +4,40 @@ What is untouched is reused as it is; what depends on a change is made anew; wha
 cost is linear in the nodes, whatever is replaced.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import onnx
 
 from . import schemas
 from .emission import least_ir_version
 from .errors import BuildError, InferenceError
-from .ir import SEALED, Function, Graph, Input, ModelData, Node, Output, Value, make_node, next_order
+from .inference import READS
+from .ir import (
+    SEALED,
+    Constant,
+    Function,
+    Graph,
+    Input,
+    Kept,
+    ModelData,
+    Node,
+    Output,
+    Value,
+    make_node,
+    next_order,
+)
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
 from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
-from .types import TensorType, Type, from_proto
+from .types import TensorType, Type, from_proto, without_sizes
 from .walk import Survey, captured, constants, dependencies, functions, operators
 
 M = TypeVar("M", bound=ModelData)
@@ -77,13 +93,15 @@ def sweep(
     follow: Callable[[Node, Node], None] | None = None,
     values: Mapping[Value, Value] | None = None,
     *,
+    bodies: Mapping[Function, Graph] | None = None,
     finish: Callable[[Graph], Graph] | None = None,
 ) -> M:
     """The model with every node visited; the same object where nothing was replaced.
 
-    `visit` is called in the trace of the node's graph, at the model's opset; `follow` hears of each node that was made
-    anew because its inputs changed, with the old one; `values` are replaced from the start; `finish` is what is done to
-    each graph at last, inner ones first.
+    `visit` is called in the trace of the node's graph, at the opset of the model or function; `follow` hears of each
+    node that was made anew because its inputs changed, with the old one; `values` are replaced from the start; `bodies`
+    are visited in the place of those of functions, and take it where something in them was replaced; `finish` is what
+    is done to each graph at last, inner ones first.
     """
     given = dict(values or {})
     swept: dict[Function, Schema] = {}
@@ -91,8 +109,9 @@ def sweep(
     for function in _callees_first(model.functions):
         own = function.opset_imports.get("", version)
         with schemas.opset_forced(own):
-            graph = _Sweep(visit, swept, follow, finish).graph(function.graph, dict(given))
-        if graph is not function.graph:
+            start = (bodies or {}).get(function, function.graph)
+            graph = _Sweep(visit, swept, follow, finish).graph(start, dict(given))
+        if graph is not start:
             swept[function] = _called(replace(function, graph=graph), function, model)
     with schemas.opset_forced(version):
         graph = _Sweep(visit, swept, follow, finish).graph(model.graph, dict(given), is_body=False)
@@ -159,6 +178,29 @@ def _called(function: Function, old: Function, model: ModelData) -> Schema:
     return made
 
 
+def untyped(graph: Graph, values: dict[Value, Value] | None = None, around: Trace | None = None) -> Graph:
+    """A function's body as it holds for inputs of any type; sizes in its inner bodies are unknown too."""
+    values = {} if values is None else values
+    trace = Trace(graph.name, around)
+    kinds = [None if around is None or value.type is None else without_sizes(value.type) for value in graph.inputs]
+    inputs = tuple([Input(v.name, t, trace, v.site, v.default) for v, t in zip(graph.inputs, kinds, strict=True)])
+    values.update(zip(graph.inputs, inputs, strict=True))
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        taken = tuple([None if value is None else values.get(value, value) for value in node.inputs])
+        attributes = node.attributes
+        if node.bodies:
+            held = {n: untyped(v, values, trace) if isinstance(v, Graph) else v for n, v in attributes.items()}
+            attributes = MappingProxyType(held)
+        made = make_node(node.schema, taken, attributes, (None,) * len(node.outputs), trace, node.site, node.info)
+        for old, new in zip(node.outputs, made.outputs, strict=True):
+            values[old], new.name = new, old.name
+        nodes.append(made)
+    outputs = tuple([Output(name, values.get(value, value)) for name, value in graph.outputs])
+    free = tuple([values.get(value, value) for value in graph.captures])
+    return replace(graph, inputs=inputs, nodes=tuple(nodes), outputs=outputs, captures=free)
+
+
 def graph_trace(graph: Graph) -> Trace:
     """The trace that a graph's values belong to."""
     for value in (*graph.inputs, *(output for node in graph.nodes[:1] for output in node.outputs)):
@@ -179,6 +221,8 @@ class _Sweep:
         self._visit = visit
         self._follow = follow
         self._functions = functions
+        self._present: set[Node | Value] = set()
+        """The nodes met so far, and the inputs of the graphs around."""
 
     def graph(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool = True) -> Graph:
         """A graph with its nodes visited; `outer` says what stands for the values of enclosing graphs."""
@@ -187,21 +231,32 @@ class _Sweep:
 
     def _visited(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool) -> Graph:
         trace = graph_trace(graph)
-        values = outer
+        values, present = outer, self._present
+        present.update(graph.inputs)
         nodes: list[Node] = []
         changed = False
-        with tracing(trace):
+        with tracing(trace), _forgetful(trace):
             for node in graph.nodes:
                 current = self._renewed(node, values, trace)
                 mark = next_order()
                 found = self._visit(current)
-                nodes += [current] if found is None else made_since(mark, found, current)
-                if found is not None or current is not node:
-                    changed = True
-                    new = current.outputs if found is None else found
-                    for old, value in zip(node.outputs, new, strict=True):
-                        values[old] = value
-                        hand_on_name(old, value)
+                if trace.memo:
+                    forget(trace)
+                if found is None:
+                    nodes.append(current)
+                    present.add(current)
+                    if current is node:
+                        continue
+                    found = current.outputs
+                else:
+                    made = made_since(mark, found, current)
+                    self._check_scope(made, found, current)
+                    nodes += made
+                    present.update(made)
+                changed = True
+                for old, value in zip(node.outputs, found, strict=True):
+                    values[old] = value
+                    hand_on_name(old, value)
         outputs = tuple([_renamed(output, values, is_body=is_body) for output in graph.outputs])
         listed = tuple(dict.fromkeys([values.get(value, value) for value in graph.initializers]))
         if not changed and outputs == graph.outputs and listed == graph.initializers:
@@ -214,8 +269,8 @@ class _Sweep:
         ends = [value for _, value in outputs]
         free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
         said = _declared(graph, values)
-        made = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed, declared=said)
-        return _without_unused(made, graph) if listed else made
+        result = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed, declared=said)
+        return _without_unused(result, graph) if listed else result
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
@@ -234,6 +289,20 @@ class _Sweep:
             self._follow(node, new)
         return new
 
+    def _check_scope(self, made: Sequence[Node], found: Sequence[Value], root: Node) -> None:
+        """Refuse what builds on tensors that are not made before the node that it replaces."""
+        own = set(made)
+        for value in (*found, *(value for node in made for value in dependencies(node))):
+            source = value if value.node is None else value.node
+            if source not in own and source not in self._present and not isinstance(value, Constant):
+                if source is root:
+                    continue
+                name = f"the tensor {value.name!r}" if value.name else f"{value!r}"
+                raise BuildError(
+                    f"{name} is not made before {root.schema.label}, so it cannot take its place or be used for it; "
+                    f"build on the inputs{at(root.site)}" + at(value.site if value.node is None else caller())
+                )
+
     def _bodies(self, value: Any, values: dict[Value, Value]) -> Any:
         if isinstance(value, Graph):
             return self.graph(value, values)
@@ -250,18 +319,23 @@ def called_again(
 
     That matters for what a file declares, of operators that nobody can infer and of calls that inference refuses.
     """
-    handles = [None if value is None else Tensor(value) for value in inputs]
+    info = node.info
+    if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
+        info = info._replace(kept=Kept(info.kept.raw, attributes))  # the bytes are those without bodies
     alike = schema is node.schema and all(
         a is b or (a is not None and b is not None and a.type is b.type)
         for a, b in zip(inputs, node.inputs, strict=True)
     )
+    types = [value.type for value in node.outputs] if alike else []
+    if alike and schema.rule is None and schema.name not in READS and attributes is node.attributes:
+        return make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
+    handles = [None if value is None else Tensor(value) for value in inputs]
     try:
-        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, node.info)
+        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, info)
     except InferenceError:
         if not alike:
             raise
-        types = [value.type for value in node.outputs]
-        made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, node.info).outputs
+        made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
     if alike:
         for old, new in zip(node.outputs, made, strict=True):
             new.type = old.type if new.type is None else new.type
@@ -296,6 +370,27 @@ def contradicts(declaration: bytes, kind: Type | None) -> bool:
     return len(said.shape) != len(kind.shape) or any(
         isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes
     )
+
+
+def forget(trace: Trace) -> None:
+    """Let a trace find nothing again that it computed: what it was computed for may have been dropped."""
+    trace.memo = WeakValueDictionary()
+
+
+@contextmanager
+def _forgetful(trace: Trace) -> Iterator[None]:
+    """Let a trace, and those around it, know nothing that was computed elsewhere for the tensors of a graph."""
+    known: list[tuple[Trace, WeakValueDictionary[Any, Value]]] = []
+    outer: Trace | None = trace
+    while outer is not None:
+        known.append((outer, outer.memo))
+        forget(outer)
+        outer = outer.parent
+    try:
+        yield
+    finally:
+        for changed, memo in known:
+            changed.memo = memo
 
 
 def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:

@@ -143,6 +143,27 @@ def operators(*parts: Graph) -> dict[Schema, Node]:
     return first
 
 
+_FLAGGED = frozenset({"AffineGrid", "CausalConvWithState", "DepthToSpace", "LinearAttention", "SpaceToDepth"})
+"""Operators that compute the same each time, though `onnx.defs` cannot say so: their function depends on attributes."""
+
+
+def is_random(node: Node) -> bool:
+    """Whether a node, or one in its bodies or the function that it calls, may compute something else each time."""
+    stack, seen = [node], set[Function]()
+    while stack:
+        current = stack.pop()
+        schema = current.schema
+        if current.bodies:
+            stack.extend(inner for body in current.bodies for inner in body.nodes)
+        elif schema.function is not None:
+            if schema.function not in seen:
+                seen.add(schema.function)
+                stack.extend(schema.function.graph.nodes)
+        elif not schema.deterministic and schema.name not in _FLAGGED:
+            return True
+    return False
+
+
 def functions(called_operators: Iterable[Schema]) -> tuple[Function, ...]:
     """The local functions among operators, and those that they call in turn, in order of first use."""
     found: dict[Function, None] = {}

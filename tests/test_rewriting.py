@@ -235,7 +235,7 @@ class TestLeftAlone:
         result = gd.rewrite(gd.build({"y": op.Abs(vector())}), wrong)
         assert result.applied == {}
         assert result.skipped[0].reason == "float32[3] would become float32[1, 3]"
-        with pytest.raises(gd.RuleError, match=r"rule 'wrong': float32\[3\] would become float32\[1, 3\]"):
+        with pytest.raises(gd.RuleError, match=r"rule 'wrong': 'y': float32\[3\] would become float32\[1, 3\]"):
             gd.rewrite(gd.build({"y": op.Abs(vector())}), wrong, strict=True)
 
     def test_a_declined_match(self) -> None:

@@ -1,7 +1,7 @@
-"""Rewriting: patterns (patterns.py), matching (matching.py), rules and the rewrite (rules.py)."""
+"""Rewriting: patterns and how they are written, where they fit, rules, and the engine that applies them."""
 
-from .matching import Match
-from .patterns import any_of
-from .rules import Firing, RewriteResult, Rule, Skip, find, rewrite, rule
+from .engine import Firing, Skip
+from .rules import Match, RewriteResult, Rule, find, rewrite, rule
+from .writing import any_of
 
 __all__ = ["Firing", "Match", "RewriteResult", "Rule", "Skip", "any_of", "find", "rewrite", "rule"]

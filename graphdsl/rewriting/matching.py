@@ -1,282 +1,310 @@
-"""Comparing a node and what lies behind it with a pattern."""
+"""Comparing a node and what lies behind it with a pattern.
 
-from collections.abc import Iterator, Mapping
+Goals wait on a list; where a goal can be met in several ways, the others are remembered, and tried when a later goal
+cannot be met. Nothing recurses, so patterns may be as deep as graphs are.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..ir import Node, Value, constant_array
-from ..schemas import Schema
-from ..types import TensorType, Type
+from ..ir import Node, Reference, Value
+from .conditions import fits, literal_fits, same_attribute, same_constant
 from .effective import UNKNOWN, default, effective
-from .patterns import (
-    COMMUTATIVE,
-    Captured,
-    Choice,
-    Literal,
-    Made,
-    NodePattern,
-    Pattern,
-    TracedPattern,
-    Variable,
-)
+from .patterns import Captured, Choice, Literal, Made, NodePattern, Pattern, TracedPattern, Variable
 
-Bindings = Mapping[str, Any]
-
-_MOST_STEPS = 20_000
+MOST_STEPS = 20_000
 """Comparisons at one place before a pattern is given up as too ambiguous."""
 
 
-class Match(NamedTuple):
+class Found(NamedTuple):
     """A place where a pattern fits: the root node, what its parameters stand for, and the nodes in between."""
 
     root: Node
-    bindings: Bindings
+    bindings: Mapping[str, Any]
     interior: tuple[Node, ...]
 
 
-class _State(NamedTuple):
-    bindings: dict[str, Any]
-    nodes: tuple[Node, ...]
+class _Close(NamedTuple):
+    """All goals of a separate part are met: its other ways need not be tried."""
 
-    def bind(self, label: str, value: Any) -> "_State":
-        return _State(self.bindings | {label: value}, self.nodes)
+    pattern: NodePattern
+    node: Node
+    bound: int
+    choices: int
+
+
+class _Dead(NamedTuple):
+    """All ways of a separate part have been tried: it fits nowhere at this node."""
+
+    pattern: NodePattern
+    node: Node
+
+
+class _Goal(NamedTuple):
+    """A comparison to be made: of a pattern with input `index` of a node, or with the root where that is None."""
+
+    pattern: Pattern | _Close | None
+    subject: Any
+    user: Node | None
+    place: int
+    rest: "_Goal | None"
+
+
+class _Failure:
+    """What a comparison that fails answers, instead of the goals that are left."""
+
+
+_FAILED = _Failure()
+_Goals = _Goal | None | _Failure
 
 
 class Matcher:
-    """One attempt to match, which remembers where it stopped."""
+    """One attempt to match a pattern at one node, which remembers where it stopped."""
 
-    def __init__(self, pattern: TracedPattern, home: object) -> None:
+    def __init__(self, pattern: TracedPattern, homes: Mapping[Node, object]) -> None:
         self._pattern = pattern
-        self._home = home
-        self._steps = 0
-        self.furthest = -1
-        self.reason = ""
+        self._homes = homes
+        """The graph that each node lies in."""
+        self._home: object = None
+        self._bound: dict[Any, Any] = {}
+        """What variables stand for, by label, and which nodes the node patterns fit."""
+        self._order: list[Any] = []
+        """The keys of what is bound, oldest first."""
+        self._choices: list[tuple[_Goal | _Dead | None, int]] = []
+        """Other ways to meet a goal: the goals left then, and how much was bound before."""
+        self._separate: dict[tuple[NodePattern, Node], list[tuple[Any, Any]] | None] = {}
+        """What a separate part binds at a node, or None where it does not fit."""
+        self.steps = 0
+        self.exhausted = False
+        self._depth = -1
+        self._reason: Callable[[], str] = str
 
-    def match(self, root: Node) -> Match | None:
+    @property
+    def reason(self) -> str:
+        """Where the attempt that came furthest stopped."""
+        return "the pattern is too ambiguous here" if self.exhausted else self._reason()
+
+    def match(self, root: Node) -> Found | None:
         """The first way in which the pattern fits at a node."""
-        start = _State({}, ())
-        found = next(self._root(self._pattern.root, root, start), None)
-        if found is None:
-            return None
-        bindings = dict(found.bindings)
-        for label in self._pattern.variables:
-            bindings.setdefault(label, None)
-        interior = tuple(node for node in dict.fromkeys(found.nodes) if node is not root)
-        return Match(root, bindings, interior)
+        self._home = self._homes.get(root)
+        goals: _Goals = _Goal(self._pattern.root, root, None, 0, None)
+        while goals is not None:
+            if isinstance(goals, _Failure):
+                goals = self._retreat()
+                if isinstance(goals, _Failure):
+                    return None
+                continue
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                self.exhausted = True
+                return None
+            goals = self._met(goals)
+        nodes = dict.fromkeys(node for pattern, node in self._bound.items() if isinstance(pattern, NodePattern))
+        bindings = {label: self._bound.get(label) for label in self._pattern.variables}
+        return Found(root, bindings, tuple([node for node in nodes if node is not root]))
 
-    def _fail(self, state: _State, reason: str) -> None:
-        if len(state.nodes) > self.furthest:
-            self.furthest, self.reason = len(state.nodes), reason
+    def _retreat(self) -> _Goals:
+        """The goals of the other way remembered last, with what was bound since forgotten."""
+        while self._choices:
+            goals, bound = self._choices.pop()
+            while len(self._order) > bound:
+                del self._bound[self._order.pop()]
+            if not isinstance(goals, _Dead):
+                return goals
+            self._separate[goals] = None
+        return _FAILED
 
-    def _root(self, pattern: Any, root: Node, state: _State) -> Iterator[_State]:
-        if isinstance(pattern, NodePattern):
-            yield from self._node(pattern, root, state)
-            return
-        for option in pattern.options:
-            if isinstance(option, Made):
-                yield from self._root(option.by, root, state)
-            elif isinstance(option, Choice):
-                yield from self._root(option, root, state)
+    def _fail(self, reason: Callable[[], str]) -> _Failure:
+        if len(self._order) > self._depth:
+            self._depth, self._reason = len(self._order), reason
+        return _FAILED
 
-    def _node(self, pattern: NodePattern, node: Node, state: _State) -> Iterator[_State]:
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            self.reason = "the pattern is too ambiguous here"
-            return
-        if node.schema.name not in pattern.names or node.schema.domain != pattern.schema.domain:
-            self._fail(state, f"{_made_by(node)}, and the pattern needs {pattern.label}")
-            return
-        attributed = self._attributes(pattern, node, state)
-        if attributed is None:
-            return
-        inner = _State(attributed.bindings, (*state.nodes, node))
-        given = list(node.inputs)
-        orders = [given]
-        if node.schema.name in COMMUTATIVE and not node.schema.domain and len(given) == 2 and given[0] is not given[1]:
-            orders.append([given[1], given[0]])
-        for order in orders:
-            yield from self._inputs(pattern, node, order, inner)
+    def _bind(self, key: Any, value: Any) -> None:
+        self._bound[key] = value
+        self._order.append(key)
 
-    def _inputs(self, pattern: NodePattern, node: Node, given: list[Value | None], state: _State) -> Iterator[_State]:
-        wanted = list(pattern.inputs)
-        if wanted and isinstance(wanted[-1], Variable) and wanted[-1].star:
-            star = wanted.pop()
-            assert isinstance(star, Variable)
-            rest = tuple(given[len(wanted) :])
-            given = given[: len(wanted)]
-            bound = state.bindings.get(star.label)
-            if bound is not None and bound != rest:
-                self._fail(state, f"{star.label!r} stands for other inputs elsewhere in the pattern")
-                return
-            state = state.bind(star.label, rest)
-        given += [None] * (len(wanted) - len(given))
-        if len(given) > len(wanted) and any(value is not None for value in given[len(wanted) :]):
-            extra = node.schema.input(len(wanted)).name if node.schema.inputs else str(len(wanted))
-            self._fail(state, f"{node.schema.label} has the input {extra!r}, which the pattern does not mention")
-            return
-        yield from self._each(list(zip(wanted, given, strict=False)), 0, node, state)
+    def _met(self, goal: _Goal) -> _Goals:
+        """The goals that are left once this one is met."""
+        pattern, subject, user, index, rest = goal
+        if isinstance(pattern, Variable):
+            return self._variable(pattern, goal)
+        if isinstance(pattern, Made):
+            if user is None:
+                return self._node(pattern.by, subject, rest)
+            if subject is None:
+                return self._fail(lambda: f"{_where(user, index)} is absent")
+            node = subject.node
+            if node is None:
+                return self._fail(
+                    lambda: f"{_where(user, index)} is no node's output, and the pattern needs {pattern.by.label}"
+                )
+            if self._homes.get(node) is not self._home:
+                return self._fail(lambda: f"{_where(user, index)} comes from an enclosing graph")
+            if subject.index != pattern.place:
+                made = f"output {subject.index} of {node.schema.label}, not {pattern.place}"
+                return self._fail(lambda: f"{_where(user, index)} is {made}")
+            return self._node(pattern.by, node, rest)
+        if isinstance(pattern, Choice):
+            for option in reversed(pattern.options[1:]):
+                self._choices.append((_Goal(option, subject, user, index, rest), len(self._order)))
+            return _Goal(pattern.options[0], subject, user, index, rest)
+        if isinstance(pattern, Literal):
+            assert user is not None
+            if subject is not None and literal_fits(pattern.given, subject, user):
+                return rest
+            return self._fail(lambda: f"{_where(user, index)} is not the constant {pattern.given!r}")
+        if isinstance(pattern, _Close):
+            self._separate[pattern.pattern, pattern.node] = [
+                (key, self._bound[key]) for key in self._order[pattern.bound :]
+            ]
+            del self._choices[pattern.choices :]
+            return rest
+        assert user is not None
+        if subject is None:
+            return rest
+        return self._fail(lambda: f"{_where(user, index)} is given, and absent in the pattern")
 
-    def _each(
-        self, pairs: list[tuple[Pattern | None, Value | None]], index: int, node: Node, state: _State
-    ) -> Iterator[_State]:
-        if index == len(pairs):
-            yield state
-            return
-        pattern, value = pairs[index]
-        for found in self._value(pattern, value, node, index, state):
-            yield from self._each(pairs, index + 1, node, found)
-
-    def _value(
-        self, pattern: Pattern | None, value: Value | None, user: Node, index: int, state: _State
-    ) -> Iterator[_State]:
-        where = f"{user.schema.label}: the input {user.schema.input(index).name!r}"
-        if pattern is None:
-            if value is None:
-                yield state
-            else:
-                self._fail(state, f"{where} is given, and absent in the pattern")
-        elif isinstance(pattern, Variable):
-            yield from self._variable(pattern, value, where, state)
-        elif value is None:
-            self._fail(state, f"{where} is absent")
-        elif isinstance(pattern, Literal):
-            if _literal_fits(pattern.given, value, user):
-                yield state
-            else:
-                self._fail(state, f"{where} is not the constant {pattern.given!r}")
-        elif isinstance(pattern, Choice):
-            for option in pattern.options:
-                yield from self._value(option, value, user, index, state)
-        elif isinstance(pattern, Made):
-            made = value.node
-            if made is None:
-                self._fail(state, f"{where} is no node's output, and the pattern needs {pattern.by.label}")
-            elif value.owner is not self._home:
-                self._fail(state, f"{where} comes from an enclosing graph")
-            elif value.index != pattern.place:
-                self._fail(state, f"{where} is output {value.index} of {made.schema.label}, not {pattern.place}")
-            else:
-                yield from self._node(pattern.by, made, state)
-
-    def _variable(self, pattern: Variable, value: Value | None, where: str, state: _State) -> Iterator[_State]:
+    def _variable(self, pattern: Variable, goal: _Goal) -> _Goals:
+        value, user, index = goal.subject, goal.user, goal.place
+        assert user is not None
         if value is None and not pattern.absent:
-            self._fail(state, f"{where} is absent")
-            return
-        if pattern.label in state.bindings:
-            bound = state.bindings[pattern.label]
-            if bound is value or _same_constant(bound, value):
-                yield state
-            else:
-                self._fail(state, f"{where} is not the value that {pattern.label!r} stands for")
-            return
-        if pattern.condition is not None and value is not None and not fits(value.type, pattern.condition):
-            self._fail(state, f"{where} is {value.type!r}, and {pattern.label!r} must be {pattern.condition!r}")
-            return
-        yield state.bind(pattern.label, value)
+            return self._fail(lambda: f"{_where(user, index)} is absent")
+        label = pattern.label
+        if label in self._bound:
+            known = self._bound[label]
+            if known is value or (value is not None and same_constant(known, value)):
+                return goal.rest
+            return self._fail(lambda: f"{_where(user, index)} is not the value that {label!r} stands for")
+        if pattern.condition is not None and value is not None:
+            sizes = fits(value.type, pattern.condition, self._bound)
+            if sizes is None:
+                kind, condition = value.type, pattern.condition
+                return self._fail(
+                    lambda: (
+                        f"{_where(user, index)} is {_type(kind)}, and {label!r} must be {condition!r}"
+                        + self._sizes_known(pattern)
+                    )
+                )
+            for size in sizes.items():
+                if size[0] not in self._bound:
+                    self._bind(*size)
+        self._bind(label, value)
+        return goal.rest
 
-    def _attributes(self, pattern: NodePattern, node: Node, state: _State) -> _State | None:
+    def _sizes_known(self, pattern: Variable) -> str:
+        """What the dimensions that a condition names are already, as the tail of a message."""
+        known = [
+            f"{label.removeprefix('size ')} = {self._bound[label]}"
+            for label in pattern.labels[1:]
+            if label in self._bound
+        ]
+        return f", with {', '.join(known)}" if known else ""
+
+    def _node(self, pattern: NodePattern, node: Node, rest: _Goal | None) -> _Goals:
+        known = self._bound.get(pattern)
+        if known is not None:
+            if known is node:
+                return rest
+            return self._fail(lambda: f"{pattern.label} is not the node that stands for it elsewhere in the pattern")
+        schema = node.schema
+        if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
+            return self._fail(lambda: f"the node is {schema.label}, and the pattern needs {pattern.label}")
+        if pattern.separate:
+            key = _Dead(pattern, node)
+            if key in self._separate:
+                before = self._separate[key]
+                if before is None:
+                    return _FAILED
+                for entry in before:
+                    self._bind(*entry)
+                return rest
+            self._choices.append((key, len(self._order)))
+            rest = _Goal(_Close(pattern, node, len(self._order), len(self._choices) - 1), None, None, 0, rest)
+        self._bind(pattern, node)
+        if pattern.count and schema.outputs and schema.outputs[-1].variadic and len(node.outputs) != pattern.count:
+            return self._fail(
+                lambda: f"{schema.label} has {len(node.outputs)} outputs, and the pattern needs {pattern.count}"
+            )
+        if pattern.attributes or pattern.rest is not None or node.attributes:
+            problem = self._attributes(pattern, node)
+            if problem is not None:
+                return self._fail(problem)
+        if pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
+            swapped = self._inputs(pattern, node, node.inputs[::-1], rest)
+            if not isinstance(swapped, _Failure):
+                self._choices.append((swapped, len(self._order)))
+        return self._inputs(pattern, node, node.inputs, rest)
+
+    def _inputs(self, pattern: NodePattern, node: Node, given: tuple[Value | None, ...], rest: _Goal | None) -> _Goals:
+        """The goals of a node's inputs, before those that were left already."""
+        wanted = pattern.inputs
+        if pattern.star is not None:
+            star = wanted[pattern.star]
+            assert isinstance(star, Variable)
+            after = len(wanted) - pattern.star - 1
+            if len(given) < len(wanted) - 1:
+                return self._fail(lambda: f"{node.schema.label} has only {len(given)} inputs")
+            middle = given[pattern.star : len(given) - after]
+            if star.label not in self._bound:
+                self._bind(star.label, middle)
+            elif self._bound[star.label] != middle:
+                return self._fail(lambda: f"{star.label!r} stands for other inputs elsewhere in the pattern")
+            wanted = (*wanted[: pattern.star], *wanted[pattern.star + 1 :])
+            given = (*given[: pattern.star], *given[len(given) - after :])
+        for index in range(len(wanted), len(given)):
+            if given[index] is not None:
+                return self._fail(partial(_surplus, node, index))
+        for index in reversed(range(len(wanted))):
+            rest = _Goal(wanted[index], given[index] if index < len(given) else None, node, index, rest)
+        return rest
+
+    def _attributes(self, pattern: NodePattern, node: Node) -> Callable[[], str] | None:
+        """Bind what captures attributes; or why they do not fit."""
         label = node.schema.label
         for name, wanted in pattern.attributes.items():
             have = effective(node, name)
             if have is UNKNOWN:
-                self._fail(state, f"{label}: what an absent {name!r} means cannot be computed here")
-                return None
+                if isinstance(node.attributes.get(name), Reference):
+                    return lambda: f"{label}: {name!r} is an attribute of the function, with other values in each call"
+                return lambda: f"{label}: what an absent {name!r} means cannot be computed here"
             if isinstance(wanted, Captured):
-                bound = state.bindings.get(wanted.label, UNKNOWN)
-                if bound is not UNKNOWN and not same_attribute(bound, have):
-                    self._fail(state, f"{label}: {name}={have!r} is not what {wanted.label!r} stands for, {bound!r}")
-                    return None
-                state = state.bind(wanted.label, have)
+                if wanted.label not in self._bound:
+                    self._bind(wanted.label, have)
+                    continue
+                bound = self._bound[wanted.label]
+                if not same_attribute(bound, have):
+                    return lambda: f"{label}: {name}={have!r} is not what {wanted.label!r} stands for, {bound!r}"
             elif not same_attribute(wanted, have):
-                self._fail(state, f"{label}: {name} is {have!r}, and the pattern says {wanted!r}")
-                return None
+                return lambda: f"{label}: {name} is {have!r}, and the pattern says {wanted!r}"
         others = {name: value for name, value in node.attributes.items() if name not in pattern.attributes}
         if pattern.rest is not None:
-            return state.bind(pattern.rest, others)
+            if pattern.rest not in self._bound:
+                self._bind(pattern.rest, others)
+                return None
+            known = self._bound[pattern.rest]
+            if known.keys() != others.keys() or not all(same_attribute(known[n], others[n]) for n in known):
+                return lambda: f"{label}: its attributes are not those that {pattern.rest!r} stands for"
+            return None
         for name, value in others.items():
             usual = default(node, name)
             if usual is UNKNOWN:
-                self._fail(state, f"{label}: whether {name}={value!r} is the default cannot be computed here")
-                return None
+                return lambda: f"{label}: whether {name}={value!r} is the default cannot be computed here"
             if not same_attribute(value, usual):
-                self._fail(
-                    state, f"{label}: {name} is {value!r}, and the pattern does not mention it (default {usual!r})"
-                )
-                return None
-        return state
+                meant = f"default {usual!r}" if usual is not None else "absent by default"
+                return lambda: f"{label}: {name} is {value!r}, and the pattern does not mention it ({meant})"
+        return None
 
 
-def fits(kind: Type | None, condition: Type) -> bool:
-    """Whether a type is certain to meet a condition: its dtype, rank and known sizes."""
-    if not isinstance(condition, TensorType) or not isinstance(kind, TensorType):
-        return kind is condition
-    if kind.dtype is not condition.dtype:
-        return False
-    if condition.shape is None:
-        return True
-    if kind.shape is None or len(kind.shape) != len(condition.shape):
-        return False
-    return all(
-        not isinstance(want, int) or have == want for have, want in zip(kind.shape, condition.shape, strict=True)
-    )
+def _surplus(node: Node, index: int) -> str:
+    name = node.schema.input(index).name if node.schema.inputs else str(index)
+    return f"{node.schema.label} has the input {name!r}, which the pattern does not mention"
 
 
-def same_attribute(one: Any, other: Any) -> bool:
-    """Whether two attribute values are one: arrays by dtype and bytes, floats as float32 has them."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        if not (isinstance(one, np.ndarray) and isinstance(other, np.ndarray)):
-            return False
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-    if isinstance(one, float) and isinstance(other, float) and one != one and other != other:
-        return True
-    return type(one) is type(other) and bool(one == other)
+def _where(user: Node, index: int) -> str:
+    name = user.schema.input(index).name if user.schema.inputs else str(index)
+    return f"{user.schema.label}: the input {name!r}"
 
 
-def _made_by(node: Node) -> str:
-    return f"the node is {node.schema.label}"
-
-
-def _same_constant(one: Value | None, other: Value | None) -> bool:
-    a, b = constant_array(one), constant_array(other)
-    return a is not None and b is not None and same_attribute(a, b)
-
-
-def _literal_fits(given: Any, value: Value, user: Node) -> bool:
-    """Whether a constant is the literal of a pattern, and does not widen what it is combined with."""
-    array = constant_array(value)
-    if array is None or array.dtype.kind in "OUS":
-        return False
-    if isinstance(given, (np.ndarray, np.generic)):
-        literal = np.asarray(given)
-        return literal.shape == array.shape and _equal(array, literal)
-    return array.size > 0 and _equal(array, np.asarray(given)) and not _widens(value, array, user)
-
-
-def _equal(array: np.ndarray, literal: np.ndarray) -> bool:
-    with np.errstate(all="ignore"):
-        cast = literal.astype(array.dtype)
-        if array.dtype.kind in "iub" and not bool(np.all(cast.astype(np.float64) == literal.astype(np.float64))):
-            return False  # 0.5 is no integer
-    if array.dtype.kind not in "iub" and not bool(np.all(np.signbit(array) == np.signbit(cast))):
-        return False
-    return bool(np.all(array == cast))
-
-
-def _widens(value: Value, array: np.ndarray, user: Node) -> bool:
-    """Whether an operand that repeats one number makes the result larger than the other operand is."""
-    others = [v for v in user.inputs if v is not None and v is not value]
-    if array.ndim == 0 or not others:
-        return False
-    kind = others[0].type
-    if not isinstance(kind, TensorType) or kind.shape is None:
-        return True
-    if array.ndim > len(kind.shape):
-        return True
-    tail = kind.shape[len(kind.shape) - array.ndim :]
-    return any(size not in (1, have) for size, have in zip(array.shape, tail, strict=True))
-
-
-def operator_key(schema: Schema) -> tuple[str, str]:
-    """What rules are looked up by."""
-    return schema.domain, schema.name
+def _type(kind: Any) -> str:
+    return "of unknown type" if kind is None else repr(kind)

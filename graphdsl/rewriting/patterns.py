@@ -1,20 +1,12 @@
-"""Patterns: a callable in the language itself, traced into pattern nodes, without types."""
+"""Patterns as data: what the nodes of a graph are compared with."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from .. import schemas
-from ..errors import GraphError, RuleError
-from ..ir import NodeInfo, Value
+from ..ir import Value
 from ..schemas import Schema
-from ..sites import Site, at, caller
-from ..tensor.calling import Trace, call, tracing
-from ..tensor.handle import Handle
-from ..types import Type, as_type, is_type
+from ..sites import Site
+from ..types import TensorType, Type
 
 COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "BitwiseAnd", "BitwiseOr", "BitwiseXor"})
 """Operators of two inputs whose order does not matter."""
@@ -42,7 +34,19 @@ class Variable(Pattern):
         self.absent = absent
         """Whether the value may be an absent optional input."""
         self.star = star
-        """Whether it stands for all the remaining inputs of a variadic operator."""
+        """Whether it stands for any number of inputs of a variadic operator."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Its own name, and those of the dimensions that its type names."""
+        kind = self.condition
+        shape = kind.shape if isinstance(kind, TensorType) else None
+        return [self.label, *[size_label(d) for d in shape or () if d is not None and not isinstance(d, int)]]
+
+
+def size_label(name: object) -> str:
+    """What a named dimension is bound under: no parameter can be called so."""
+    return f"size {name}"
 
 
 class Literal(Pattern):
@@ -93,312 +97,124 @@ class NodePattern:
         attributes: Mapping[str, Any],
         count: int,
         rest: str | None,
+        site: Site | None,
         also: str | None = None,
     ) -> None:
         self.schema = schema
         self.inputs = inputs
         self.attributes = attributes
         self.count = count
+        """How many outputs the call has; 0 where the operator's type rule says."""
         self.rest = rest
         """The variable that captures all other attributes."""
+        self.site = site
         self.names = frozenset({schema.name} if also is None else {schema.name, also})
         """The operators that fit; two for `& | ~`, which are logical or bitwise."""
+        self.commutative = not schema.domain and bool(self.names & COMMUTATIVE)
+        self.star = next((i for i, p in enumerate(inputs) if isinstance(p, Variable) and p.star), None)
+        """The place of the input that stands for any number."""
+        self.separate = False
+        """Whether there is a choice in it that nothing outside depends on; see `TracedPattern`."""
 
     @property
     def label(self) -> str:
         """How messages name it."""
         return self.schema.label
 
-
-class PatternTrace(Trace):
-    """The trace of a pattern: it records calls, lifts nothing and infers nothing."""
-
-    __slots__ = ("attributes", "bitwise", "rest", "tensors")
-
-    def __init__(self, label: str) -> None:
-        super().__init__(label, None)
-        self.handle = PatternTensor
-        self.attributes: set[str] = set()
-        self.tensors: set[str] = set()
-        self.rest: str | None = None
-        self.bitwise: str | None = None
-
-    def call(
-        self,
-        schema: Schema,
-        inputs: Sequence[Any],
-        attributes: Mapping[str, Any],
-        count: int,
-        site: Site | None,
-        info: NodeInfo | None = None,
-    ) -> tuple[Value, ...]:
-        """Record a call as a pattern node."""
-        patterns = tuple([None if item is None else self.pattern(item, schema, site) for item in inputs])
-        rest, self.rest = self.rest, None
-        made = NodePattern(schema, patterns, attributes, count, rest, self.bitwise)
-        return tuple([Made(self, made, index) for index in range(count or 1)])
-
-    def binary(self, schema: Schema, left: Any, right: Any, site: Site | None) -> Value:
-        """Record a call of two inputs."""
-        return self.call(schema, (left, right), MappingProxyType({}), 1, site)[0]
-
-    def pattern(self, item: Any, schema: Schema | None, site: Site | None) -> Pattern:
-        """What an input of a pattern node is compared with."""
-        if isinstance(item, Handle):
-            value = item._v
-            if not isinstance(value, Pattern) or value.owner is not self:
-                raise RuleError(
-                    f"{self.label} uses a tensor from outside; patterns are made of their parameters" + at(site)
-                )
-            if isinstance(value, Variable):
-                self.tensors.add(value.label)
-            return value
-        if isinstance(item, (bool, int, float, np.ndarray, np.generic, list, tuple)):
-            return Literal(self, np.asarray(item) if isinstance(item, (list, tuple)) else item)
-        where = f"{schema.label}: " if schema else ""
-        raise RuleError(f"{self.label}: {where}{item!r} cannot stand in a pattern" + at(site))
-
-    def attribute(self, schema: Schema, name: str, kind: int, value: Any, site: Site | None) -> Any:
-        """An attribute's value, or the variable that captures it."""
-        if isinstance(value, Handle):
-            variable = value._v
-            if isinstance(variable, Variable) and not variable.star:
-                self.attributes.add(variable.label)
-                return Captured(variable.label)
-            raise RuleError(f"{self.label}: {schema.label}: attribute {name!r} is a value or a parameter" + at(site))
-        return super().attribute(schema, name, kind, value, site)
+    @property
+    def labels(self) -> Iterator[str]:
+        """The variables that stand in the call itself."""
+        for item in self.attributes.values():
+            if isinstance(item, Captured):
+                yield item.label
+        if self.rest is not None:
+            yield self.rest
+        for pattern in leaves(self.inputs):
+            if isinstance(pattern, Variable):
+                yield from pattern.labels
 
     @property
-    def open_ended(self) -> bool:
-        """Whether the call at hand has `**attrs`, which stand for the attributes that it leaves out."""
-        return self.rest is not None
-
-    def keywords(self, keywords: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The keywords of a call without the one that stands for all other attributes."""
-        found = [name for name, value in keywords.items() if isinstance(value, _Rest)]
-        self.rest = found[0] if found else None
-        return {name: value for name, value in keywords.items() if not isinstance(value, _Rest)} if found else keywords
+    def children(self) -> list["NodePattern"]:
+        """The patterns of the nodes that make its inputs."""
+        return [pattern.by for pattern in leaves(self.inputs) if isinstance(pattern, Made)]
 
 
-class _Rest:
-    """What `**attrs` holds while a pattern is traced."""
-
-
-class PatternTensor(Handle):
-    """A parameter of a pattern, or what a pattern node makes: the operators that are one ONNX node."""
-
-    __slots__ = ()
-
-    def _made(self, name: str, *inputs: Any, bitwise: str | None = None) -> "PatternTensor":
-        trace = self._v.owner
-        assert isinstance(trace, PatternTrace)
-        trace.bitwise = bitwise
-        try:
-            return PatternTensor(call(schemas.in_force(name), inputs, {})[0])
-        finally:
-            trace.bitwise = None
-
-    def __add__(self, other: Any) -> "PatternTensor":
-        return self._made("Add", self, other)
-
-    def __radd__(self, other: Any) -> "PatternTensor":
-        return self._made("Add", other, self)
-
-    def __sub__(self, other: Any) -> "PatternTensor":
-        return self._made("Sub", self, other)
-
-    def __rsub__(self, other: Any) -> "PatternTensor":
-        return self._made("Sub", other, self)
-
-    def __mul__(self, other: Any) -> "PatternTensor":
-        return self._made("Mul", self, other)
-
-    def __rmul__(self, other: Any) -> "PatternTensor":
-        return self._made("Mul", other, self)
-
-    def __truediv__(self, other: Any) -> "PatternTensor":
-        return self._made("Div", self, other)
-
-    def __rtruediv__(self, other: Any) -> "PatternTensor":
-        return self._made("Div", other, self)
-
-    def __matmul__(self, other: Any) -> "PatternTensor":
-        return self._made("MatMul", self, other)
-
-    def __rmatmul__(self, other: Any) -> "PatternTensor":
-        return self._made("MatMul", other, self)
-
-    def __pow__(self, other: Any) -> "PatternTensor":
-        return self._made("Pow", self, other)
-
-    def __rpow__(self, other: Any) -> "PatternTensor":
-        return self._made("Pow", other, self)
-
-    def __neg__(self) -> "PatternTensor":
-        return self._made("Neg", self)
-
-    def __abs__(self) -> "PatternTensor":
-        return self._made("Abs", self)
-
-    def __eq__(self, other: object) -> "PatternTensor":  # type: ignore[override]
-        return self._made("Equal", self, other)
-
-    def __lt__(self, other: Any) -> "PatternTensor":
-        return self._made("Less", self, other)
-
-    def __le__(self, other: Any) -> "PatternTensor":
-        return self._made("LessOrEqual", self, other)
-
-    def __gt__(self, other: Any) -> "PatternTensor":
-        return self._made("Greater", self, other)
-
-    def __ge__(self, other: Any) -> "PatternTensor":
-        return self._made("GreaterOrEqual", self, other)
-
-    def __and__(self, other: Any) -> "PatternTensor":
-        return self._made("And", self, other, bitwise="BitwiseAnd")
-
-    def __rand__(self, other: Any) -> "PatternTensor":
-        return self._made("And", other, self, bitwise="BitwiseAnd")
-
-    def __or__(self, other: Any) -> "PatternTensor":
-        return self._made("Or", self, other, bitwise="BitwiseOr")
-
-    def __ror__(self, other: Any) -> "PatternTensor":
-        return self._made("Or", other, self, bitwise="BitwiseOr")
-
-    def __invert__(self) -> "PatternTensor":
-        return self._made("Not", self, bitwise="BitwiseNot")
-
-    __hash__ = Handle.__hash__
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        _not_one_node(f".{name}")
-
-    def _refused(self, *_: Any, **__: Any) -> NoReturn:
-        _not_one_node("this operator")
-
-    __ne__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __xor__ = __rxor__ = _refused
-    __lshift__ = __rshift__ = __getitem__ = __divmod__ = __round__ = _refused
-
-
-def _not_one_node(what: str) -> NoReturn:
-    raise RuleError(f"{what} is not one ONNX node, so a pattern cannot use it; write op.X" + at(caller()))
-
-
-def any_of(*options: Any) -> PatternTensor:
-    """In a pattern: any of these, tried in order.
-
-    >>> import graphdsl as gd
-    >>> from graphdsl import op
-    >>> x = gd.input("x", gd.float32[3])
-    >>> len(gd.find(gd.build(op.Relu(x) * x), lambda x: gd.any_of(op.Relu(x), op.Sigmoid(x))))
-    1
-    """
-    trace = next((o._v.owner for o in options if isinstance(o, PatternTensor)), None)
-    if not isinstance(trace, PatternTrace) or len(options) < 2:
-        raise RuleError("gd.any_of takes two or more patterns, inside a pattern" + at(caller()))
-    return PatternTensor(Choice(trace, tuple([trace.pattern(option, None, caller()) for option in options])))
+def leaves(patterns: Iterable[Pattern | None]) -> Iterator[Pattern]:
+    """The patterns, with each choice replaced by its options, in order."""
+    stack: list[Pattern | None] = list(patterns)[::-1]
+    while stack:
+        pattern = stack.pop()
+        if isinstance(pattern, Choice):
+            stack.extend(reversed(pattern.options))
+        elif pattern is not None:
+            yield pattern
 
 
 class TracedPattern:
-    """A pattern at one opset: the root's node pattern, the output places it stands for, the kinds of its variables."""
+    """A pattern at one opset: its root, the output places that it stands for, and its variables."""
 
     def __init__(
-        self, root: NodePattern | Choice, places: tuple[int, ...], trace: PatternTrace, order: list[str]
+        self,
+        root: Made | Choice,
+        places: tuple[int, ...],
+        attributes: Iterable[str],
+        variables: Sequence[str],
+        unused: frozenset[str] = frozenset(),
     ) -> None:
         self.root = root
         self.places = places
-        self.attributes = frozenset(trace.attributes)
-        self.variables = order
-
-    @property
-    def roots(self) -> list[NodePattern]:
+        self.attributes = frozenset(attributes)
+        """The variables that stand for attribute values."""
+        self.variables = variables
+        self.unused = unused
+        """The parameters that do not stand in it at this opset."""
+        self.roots = [pattern.by for pattern in leaves([root]) if isinstance(pattern, Made)]
         """The node patterns that a match can end in."""
-        found: list[NodePattern] = []
-        stack: list[Any] = [self.root]
-        while stack:
-            item = stack.pop()
-            if isinstance(item, NodePattern):
-                found.append(item)
-            elif isinstance(item, Made):
-                stack.append(item.by)
-            elif isinstance(item, Choice):
-                stack.extend(reversed(item.options))
-        return found
+        self.nodes = _inner_first(self.roots)
+        _mark_separate(self.nodes)
 
 
-def trace_pattern(function: Callable[..., Any], label: str) -> TracedPattern:
-    """The pattern that a callable writes, at the opset in force.
+def _inner_first(roots: Iterable[NodePattern]) -> list[NodePattern]:
+    """The node patterns, each once and after those of its inputs."""
+    order: dict[NodePattern, None] = {}
+    stack = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.setdefault(node)
+        elif node not in order:
+            stack.append((node, True))
+            stack.extend((child, False) for child in node.children)
+    return list(order)
 
-    Raises:
-        RuleError: it returns no pattern node, or uses what is not one ONNX node.
-        SignatureError, UnknownOperator: an operator, attribute or input does not exist at this opset.
+
+def _mark_separate(nodes: Sequence[NodePattern]) -> None:
+    """Mark the node patterns that the rest of the pattern shares nothing with, and that can fit in several ways.
+
+    Once such a part fits, its other ways cannot matter, so they are never tried; where it does not fit, it never will.
+    That keeps matching polynomial where every variable stands once, however many operators commute.
     """
-    trace = PatternTrace(label)
-    arguments: list[Any] = []
-    keywords: dict[str, Any] = {}
-    names: list[str] = []
-    for parameter in inspect.signature(function).parameters.values():
-        names.append(parameter.name)
-        default = None if parameter.default is parameter.empty else parameter.default
-        if parameter.kind is parameter.VAR_KEYWORD:
-            keywords[parameter.name] = _Rest()
-            continue
-        if default is not None and not is_type(default):
-            raise RuleError(
-                f"{label}: the default of {parameter.name!r} is a type that it must have, or None for an input that "
-                f"may be absent, not {default!r}" + at(caller())
-            )
-        variable = Variable(
-            trace,
-            parameter.name,
-            None if default is None else as_type(default),
-            absent=parameter.default is None,
-            star=parameter.kind is parameter.VAR_POSITIONAL,
-        )
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            keywords[parameter.name] = PatternTensor(variable)
-        else:
-            arguments.append(PatternTensor(variable))
-    with tracing(trace):
-        returned = function(*arguments, **keywords)
-    items = returned if isinstance(returned, (tuple, list)) else (returned,)
-    values = [item._v if isinstance(item, Handle) else None for item in items]
-    both = trace.attributes & trace.tensors
-    if both:
-        raise RuleError(f"{label}: {sorted(both)} stands for a tensor and for an attribute value" + at(caller()))
-    if len(values) == 1 and isinstance(values[0], Choice):
-        return TracedPattern(values[0], (0,), trace, names)
-    made = [value for value in values if isinstance(value, Made)]
-    if not made or len(made) != len(values) or any(value.by is not made[0].by for value in made):
-        raise RuleError(f"{label} returns what one operator makes: an output, or several of one node" + at(caller()))
-    return TracedPattern(made[0].by, tuple([value.place for value in made]), trace, names)
-
-
-class Recipe:
-    """A pattern as a callable; traced once for each opset."""
-
-    def __init__(self, function: Callable[..., Any], label: str) -> None:
-        self.label = label
-        self._function = function
-        self._traced: dict[int, TracedPattern | GraphError] = {}
-        found = self.at(schemas.opset_in_force())
-        if isinstance(found, GraphError):
-            others = range(schemas.NEWEST_OPSET, 0, -1)
-            if isinstance(found, RuleError) or all(isinstance(self.at(n), GraphError) for n in others):
-                raise found
-
-    def at(self, version: int) -> TracedPattern | GraphError:
-        """The pattern at an opset, or why it cannot be written there."""
-        found = self._traced.get(version)
-        if found is None:
-            try:
-                with schemas.opset_forced(version):
-                    found = trace_pattern(self._function, self.label)
-            except GraphError as error:
-                found = error
-            self._traced[version] = found
-        return found
+    bit = {node: 1 << place for place, node in enumerate(nodes)}
+    users: dict[NodePattern, int] = dict.fromkeys(nodes, 0)
+    holders: dict[str, int] = {}
+    uses: dict[NodePattern, int] = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for label in node.labels:
+            holders[label] = holders.get(label, 0) | bit[node]
+        for child in node.children:
+            users[child] |= bit[node]
+            uses[child] += 1
+    inside: dict[NodePattern, int] = {}
+    several: dict[NodePattern, bool] = {}
+    shared = {label: mask for label, mask in holders.items() if mask & (mask - 1)}  # in several node patterns
+    joined = {child: mask for child, mask in users.items() if uses[child] > 1}
+    for node in nodes:
+        own = bit[node]
+        for child in node.children:
+            own |= inside[child]
+        inside[node] = own
+        choices = any(isinstance(pattern, Choice) for pattern in node.inputs)
+        several[node] = node.commutative or choices or any(several[child] for child in node.children)
+        crossing = any(mask & own and mask & ~own for mask in shared.values())
+        crossing = crossing or any(bit[child] & own and mask & ~own for child, mask in joined.items())
+        node.separate = several[node] and not crossing and uses[node] <= 1

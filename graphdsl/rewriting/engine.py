@@ -1,0 +1,464 @@
+"""The rewrite: rules applied in one linear sweep after another, until none fires."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from .. import schemas
+from ..emission import Emitter
+from ..errors import GraphError, RuleError
+from ..ir import (
+    Function,
+    Graph,
+    ModelData,
+    Node,
+    NodeInfo,
+    Origin,
+    Value,
+    adopt_origin,
+    make_node,
+    next_order,
+    node_metadata,
+)
+from ..lookup import Tensors
+from ..sites import Location, Site, at, caller, locate
+from ..tensor import Tensor
+from ..tensor.calling import current_trace
+from ..transforming import forget, made_since, replacement, sweep, untyped
+from ..walk import dependencies, functions, graphs, is_random, operators
+from .conditions import type_change
+from .matching import Found, Matcher
+from .patterns import TracedPattern
+from .writing import Recipe
+
+M = TypeVar("M", bound=ModelData)
+
+_MOST_SWEEPS = 50
+_FIRINGS_PER_NODE = 8
+"""A rewrite ends after this many firings for each node of the model, and says which rules were still firing."""
+
+
+class Applicable(Protocol):
+    """What the engine needs of a rule."""
+
+    name: str
+    keep_shared: bool
+    refine: bool
+    recipe: Recipe
+
+    def replacement(self, match: Found, traced: TracedPattern) -> Any:
+        """What the rule's function returns for a match."""
+
+
+class Firing(NamedTuple):
+    """One application of a rule: its name, and the names of the tensors that were replaced."""
+
+    rule: str
+    tensors: tuple[str, ...]
+    site: Site | None = None
+
+    @property
+    def line(self) -> Location | None:
+        """Where the node that was replaced was written; None for one from a file."""
+        return locate(self.site)
+
+
+class Skip(NamedTuple):
+    """A full match that was left alone, and why."""
+
+    rule: str
+    tensors: tuple[str, ...]
+    reason: str
+
+
+class _Maker(NamedTuple):
+    """The firing that made a node: its number, and the rules of the unbroken chain of firings that it ends."""
+
+    number: int
+    chain: frozenset[str]
+
+
+_Entry = tuple[Applicable, TracedPattern]
+
+
+def names_of(model: ModelData) -> dict[Value, str]:
+    """What each value of a model is called when it is emitted."""
+    emitter = Emitter(store=lambda tensor, array: True)
+    emitter.model(model)
+    return {value: name for value, name in emitter.names.items() if value is not None}
+
+
+def producers(model: ModelData, wanted: Iterable[str | tuple[str, ...]]) -> set[Node]:
+    """The nodes that make the named tensors.
+
+    Raises:
+        GraphError: the model has no such tensor, or no node makes it.
+    """
+    outputs = {name: value for name, value in model.graph.outputs if name is not None}
+    names: dict[Value | None, str] = dict(names_of(model).items())
+    tensors = Tensors(model.graph, names, outputs)
+    found: set[Node] = set()
+    for name in wanted:
+        try:
+            value = tensors.find(name)
+        except LookupError as error:
+            raise GraphError(f"the model {model.graph.name!r} has {error.args[0]}" + at(caller())) from None
+        if value.node is None:
+            raise GraphError(f"the tensor {name!r} is made by no node" + at(caller()))
+        found.add(value.node)
+    return found
+
+
+class Engine:
+    """The state of a rewrite: who uses what, what made which node, what happened."""
+
+    def __init__(
+        self, model: ModelData, rules: Sequence[Applicable], allowed: set[Node] | None, *, strict: bool
+    ) -> None:
+        self.unproven = 0
+        self.now: dict[Value, Value] = {}
+        """What stands in the place of a value that is gone."""
+        self._before = model
+        self._rules = rules
+        self._strict = strict
+        self._allowed = allowed
+        self._fired: list[tuple[str, tuple[Value, ...], Site | None]] = []
+        self._skipped: dict[Any, tuple[str, tuple[Value, ...], str]] = {}
+        self._unwritable: dict[tuple[str, str], Skip] = {}
+        self._makers: dict[Node, _Maker] = {}
+        self._was: dict[Value, Value] = {}
+        self._names: dict[Value, str] | None = None
+        self._tables: dict[int, dict[tuple[str, str], list[_Entry]]] = {}
+        self._uses: dict[Value, int] = {}
+        self._homes: dict[Node, Graph] = {}
+        nodes = sum(len(graph.nodes) for part in _parts(model) for graph in graphs(part))
+        self._budget = 1000 + _FIRINGS_PER_NODE * nodes
+
+    def run(self, model: M) -> M:
+        """The model after sweeps until nothing fires, or the budget ends it."""
+        version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
+        self._table(version)
+        for _ in range(_MOST_SWEEPS):
+            before = len(self._fired)
+            self._skipped.clear()
+            model = self._sweep(model)
+            fired = [name for name, _, _ in self._fired[before:]]
+            if not fired:
+                return model
+            if len(self._fired) >= self._budget:
+                return model  # what matched after that was refused, with the reason
+        for name in dict.fromkeys(fired):
+            reason = f"the rewrite ended after {_MOST_SWEEPS} sweeps, with this rule still firing"
+            self._skipped[name, reason] = (name, (), reason)
+        return model
+
+    @property
+    def firings(self) -> tuple[Firing, ...]:
+        """What fired, in order."""
+        return tuple([Firing(name, tuple(map(self._label, values)), site) for name, values, site in self._fired])
+
+    @property
+    def skipped(self) -> tuple[Skip, ...]:
+        """What was left alone in the last sweep, and rules that cannot be written at an opset of the model."""
+        found = [Skip(name, tuple(map(self._label, values)), reason) for name, values, reason in self._skipped.values()]
+        return (*self._unwritable.values(), *found)
+
+    def _table(self, version: int) -> dict[tuple[str, str], list[_Entry]]:
+        """The rules by the operators that their roots are, as written at an opset."""
+        table = self._tables.get(version)
+        if table is not None:
+            return table
+        table = self._tables[version] = {}
+        for item in self._rules:
+            found = item.recipe.at(version)
+            if isinstance(found, GraphError):
+                reason = f"it cannot be written at opset {version}: {found}"
+                self._unwritable[item.name, reason] = Skip(item.name, (), reason)
+                continue
+            for key in dict.fromkeys((root.schema.domain, name) for root in found.roots for name in sorted(root.names)):
+                table.setdefault(key, []).append((item, found))
+        return table
+
+    # One sweep
+
+    def _sweep(self, model: M) -> M:
+        bodies = {f: untyped(f.graph) for f in _generic(model)}
+        self._uses, self._homes = {}, {}
+        for part in _parts(model, bodies):
+            for graph in graphs(part):
+                self._survey(graph)
+        return sweep(model, self._visit, self._follow, bodies=bodies)
+
+    def _survey(self, graph: Graph) -> None:
+        """Count the uses of a graph's values; an output counts twice, since it is never an inner value only."""
+        uses, homes = self._uses, self._homes
+        for node in graph.nodes:
+            homes[node] = graph
+            for value in node.inputs:
+                if value is not None:
+                    uses[value] = uses.get(value, 0) + 1
+            if node.attributes:
+                for body in node.bodies:
+                    for value in body.captures:
+                        uses[value] = uses.get(value, 0) + 1
+        for _, value in graph.outputs:
+            uses[value] = uses.get(value, 0) + 2
+
+    def _use(self, node: Node, times: int) -> None:
+        for value in dependencies(node):
+            self._uses[value] = self._uses.get(value, 0) + times
+
+    def _follow(self, old: Node, new: Node) -> None:
+        """A node was made anew on other inputs: it is used, named and was made as before."""
+        for before, after in zip(old.outputs, new.outputs, strict=True):
+            self._uses[after] = self._uses.get(before, 0)
+            self._replaced(before, after)
+        self._homes[new] = self._homes[old]
+        if old in self._makers:
+            self._makers[new] = self._makers[old]
+        if self._allowed is not None and old in self._allowed:
+            self._allowed.add(new)
+
+    def _replaced(self, old: Value, new: Value) -> None:
+        if old is not new:
+            self.now[old] = new
+            self._was.setdefault(new, old)
+
+    def _visit(self, node: Node) -> Sequence[Value] | None:
+        """What takes the node's place after all rules that fire on it, and on what they made."""
+        table = self._table(schemas.opset_in_force())
+        if (node.schema.domain, node.schema.name) not in table:
+            return None
+        first = self._fire(node, table)
+        if first is None:
+            return None
+        values: dict[Value, Value] = {}
+        queue = deque(
+            () if any(new.bodies for new in first[1]) else first[1]
+        )  # what bodies capture, the next sweep sees
+        while queue:
+            current = queue.popleft()
+            inputs = tuple([None if value is None else _last(values, value) for value in current.inputs])
+            if any(a is not b for a, b in zip(inputs, current.inputs, strict=True)):
+                types = tuple([value.type for value in current.outputs])
+                renewed = make_node(
+                    current.schema, inputs, current.attributes, types, current_trace(), current.site, current.info
+                )
+                self._follow(current, renewed)
+                values.update(zip(current.outputs, renewed.outputs, strict=True))
+                current = renewed
+            found = self._fire(current, table)
+            if found is not None:
+                values.update(zip(current.outputs, found[0], strict=True))
+                if not any(new.bodies for new in found[1]):
+                    queue.extendleft(reversed(found[1]))
+        return [_last(values, value) for value in first[0]]
+
+    # One match
+
+    def _fire(
+        self, node: Node, table: Mapping[tuple[str, str], list[_Entry]]
+    ) -> tuple[tuple[Value, ...], list[Node]] | None:
+        """Apply the first rule that fires on a node: the new values, and the nodes made for them."""
+        if self._allowed is not None and node not in self._allowed:
+            return None
+        for item, traced in table.get((node.schema.domain, node.schema.name), ()):
+            matcher = Matcher(traced, self._homes)
+            match = matcher.match(node)
+            if match is None:
+                if matcher.exhausted:
+                    self._skip(item, node, matcher.reason)
+                continue
+            reason = self._refusal(item, match, traced)
+            if reason is None:
+                found = self._apply(item, match, traced)
+                if not isinstance(found, str):
+                    return found
+                reason = found
+            self._skip(item, node, reason)
+        return None
+
+    def _refusal(self, item: Applicable, match: Found, traced: TracedPattern) -> str | None:
+        """Why a full match is left alone, if it is."""
+        uses = self._uses
+        for index, value in enumerate(match.root.outputs):
+            if index not in traced.places and uses.get(value):
+                return f"its output {self._label(value)!r} is used, and not in the pattern"
+        matched = (match.root, *match.interior)
+        if match.interior:
+            leaves = {v for v in match.bindings.values() if isinstance(v, Value)}
+            leaves |= {v for b in match.bindings.values() if isinstance(b, tuple) for v in b if isinstance(v, Value)}
+            for inner in match.interior:
+                for value in inner.outputs:
+                    if value in leaves:
+                        return f"{self._label(value)!r} is both inside the match and an input of it"
+                    if not item.keep_shared:
+                        inside = sum([node.inputs.count(value) for node in matched])
+                        if uses.get(value, 0) > inside:
+                            return f"{self._label(value)!r} is used elsewhere"
+        makers = {self._makers.get(node) for node in matched}
+        if len(makers) == 1:
+            (maker,) = makers
+            if maker is not None and item.name in maker.chain:
+                return "it would undo or repeat what it just made"
+        if len(self._fired) >= self._budget:
+            return f"the rewrite ended after {len(self._fired)} firings, with this rule still firing"
+        return None
+
+    def _apply(
+        self, item: Applicable, match: Found, traced: TracedPattern
+    ) -> tuple[tuple[Value, ...], list[Node]] | str:
+        """Let a rule make its replacement: the new values and nodes, or why they cannot take the match's place."""
+        node = match.root
+        mark = next_order()
+        try:
+            returned = item.replacement(match, traced)
+        except Exception as error:
+            error.add_note(f"in rule {item.name!r}, at {self._shown(node)}{at(node.site)}")
+            raise
+        finally:
+            forget(current_trace())
+        if returned is None:
+            return "the rule declined"
+        found = self._values(item, node, traced, returned)
+        made = [new for new in made_since(mark, found, node) if new is not node]
+        unproven = False
+        for place in traced.places:
+            problem, unsure = type_change(node.outputs[place].type, found[place].type, refine=item.refine)
+            if problem and self._strict:
+                raise RuleError(f"rule {item.name!r}: {self._shown(node)}: {problem}{at(node.site)}" + at(caller()))
+            if problem:
+                return problem
+            unproven = unproven or unsure
+        problem = self._randomness(match, made)
+        if problem:
+            return problem
+        self.unproven += unproven
+        self._record(item, match, found, made)
+        return found, made
+
+    def _values(self, item: Applicable, node: Node, traced: TracedPattern, returned: Any) -> tuple[Value, ...]:
+        """What a rule returned, one value for each output of the root; those that nothing uses stay as they are."""
+        items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        if len(traced.places) != len(items):
+            counts = f"the pattern has {len(traced.places)} outputs, the replacement {len(items)}"
+            raise RuleError(f"rule {item.name!r}: {counts}" + at(caller()))
+        full: list[Any] = [Tensor(value) for value in node.outputs]
+        for place, value in zip(traced.places, items, strict=True):
+            full[place] = value
+        return replacement(node, full, f"rule {item.name!r}")
+
+    def _randomness(self, match: Found, made: Sequence[Node]) -> str | None:
+        """Why random operators would be drawn more or less often than before, if they would."""
+        old = [node for node in (match.root, *match.interior) if is_random(node)]
+        if not old:
+            return None
+        new = [node for node in made if is_random(node)]
+        gone = self._gone(match, made)
+        lasting = [node for node in old if node not in gone]
+        if new and (lasting or len(new) > len(old)):
+            return f"{new[0].schema.label}, a random operator, would be there twice"
+        if new and len(new) < len(old):
+            return f"{len(old)} random operators would become {len(new)}"
+        return None
+
+    def _gone(self, match: Found, made: Sequence[Node]) -> set[Node]:
+        """The matched nodes that nothing needs once the replacement is there."""
+        kept = {value for node in made for value in dependencies(node)}
+        gone: set[Node] = {match.root}
+        for node in sorted(match.interior, key=lambda node: -node.order):
+            lost = {value: sum([n.inputs.count(value) for n in gone]) for value in node.outputs}
+            if not any(value in kept or self._uses.get(value, 0) > count for value, count in lost.items()):
+                gone.add(node)
+        return gone
+
+    def _record(self, item: Applicable, match: Found, found: Sequence[Value], made: Sequence[Node]) -> None:
+        node = match.root
+        self._fired.append((item.name, node.outputs, node.site))
+        makers = {self._makers.get(n) for n in (node, *match.interior)}
+        before = next(iter(makers)) if len(makers) == 1 else None
+        chain = (before.chain if before is not None else frozenset()) | {item.name}
+        maker, home = _Maker(len(self._fired), chain), self._homes[node]
+        metadata = node_metadata(node) if node.info is not None else ()
+        for new in made:
+            self._makers[new] = maker
+            self._homes[new] = home
+            self._use(new, 1)
+            if self._allowed is not None:
+                self._allowed.add(new)
+            own = new.info or NodeInfo()
+            info = own._replace(metadata=metadata + own.metadata, origin=Origin(item.name, new.site))
+            adopt_origin(new, node.site or new.site, info)
+        for old, new_value in zip(node.outputs, found, strict=True):
+            if new_value is not old:
+                self._uses[new_value] = self._uses.get(new_value, 0) + self._uses.get(old, 0)
+                self._uses[old] = 0
+                self._replaced(old, new_value)
+        self._drop(node)
+
+    def _drop(self, root: Node) -> None:
+        """The root is gone: what only it used is used no more."""
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            for value in dependencies(node):
+                self._uses[value] -= 1
+                made = value.node
+                if made is not None and not self._uses[value] and not any(map(self._uses.get, made.outputs)):
+                    stack.append(made)
+
+    def _skip(self, item: Applicable, node: Node, reason: str) -> None:
+        self._skipped[item.name, node.outputs, reason] = (item.name, node.outputs, reason)
+
+    # Names
+
+    def _shown(self, node: Node) -> str:
+        return ", ".join([repr(self._label(value)) for value in node.outputs])
+
+    def _label(self, value: Value) -> str:
+        """What the model before called a value, or the one in whose place it stands."""
+        if value.name:
+            return value.name
+        if self._names is None:
+            self._names = names_of(self._before)
+        first = value
+        while first not in self._names and first in self._was:
+            first = self._was[first]
+        made = value.node.schema.name if value.node is not None else "value"
+        return self._names.get(first) or f"output {value.index} of a new {made}"
+
+
+def _last(values: Mapping[Value, Value], value: Value) -> Value:
+    while value in values:
+        value = values[value]
+    return value
+
+
+def _parts(model: ModelData, bodies: Mapping[Function, Graph] | None = None) -> list[Graph]:
+    """The graph of a model and those of its functions."""
+    return [model.graph, *((bodies or {}).get(f, f.graph) for f in model.functions)]
+
+
+def _generic(model: ModelData) -> list[Function]:
+    """The functions that are called with other types than those that they were traced with, and what they call."""
+    if not model.functions:
+        return []
+    found: dict[Function, None] = {}
+    for part in _parts(model):
+        for graph in graphs(part):
+            for node in graph.nodes:
+                function = node.schema.function
+                if function is not None and function not in found and not _traced_for(function, node):
+                    found[function] = None
+    for function in list(found):
+        found.update(dict.fromkeys(functions(operators(function.graph))))
+    return list(found)
+
+
+def _traced_for(function: Function, node: Node) -> bool:
+    given: list[Value | None] = [*node.inputs, *[None] * (len(function.graph.inputs) - len(node.inputs))]
+    return all(
+        formal.type is None or (value is not None and value.type is formal.type)
+        for formal, value in zip(function.graph.inputs, given, strict=False)
+        if formal.type is not None or value is not None
+    )
