@@ -16,6 +16,7 @@ from .dims import Dim
 from .errors import (
     BuildError,
     CheckError,
+    ExportError,
     FeedError,
     FrozenValueError,
     GraphError,
@@ -101,6 +102,7 @@ __all__ = [
     "CheckError",
     "DType",
     "Dim",
+    "ExportError",
     "FeedError",
     "FrozenValueError",
     "GraphError",

@@ -19,6 +19,7 @@ GraphError
 ├── WeightError           (ValueError)      weights that do not fit a model's constants
 ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
 ├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
+├── ExportError           (ValueError)      a torch module that does not become a model which means the same
 ├── SaveError             (OSError)         a file that could not be written; nothing was left behind
 ├── MissingRuntime        (ImportError)     an optional package that the call needs
 └── RunError              (RuntimeError)    ONNX Runtime refused to load the model or failed while running it
@@ -122,6 +123,10 @@ class CheckError(GraphError, ValueError):
 
 class LoadError(GraphError, ValueError):
     """A file or proto is not a model that the library accepts."""
+
+
+class ExportError(GraphError, ValueError):
+    """A torch module cannot be exported, or the model that an exporter made of it means something else."""
 
 
 class SaveError(GraphError, OSError):

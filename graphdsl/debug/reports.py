@@ -1,0 +1,153 @@
+"""What debugging finds: rows with distances, and the one where the error is made."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir import Node
+from ..sites import Location
+from .measures import Distance, Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One tensor that both sides have: a module's output, a marker, or a tensor of two models."""
+
+    name: str
+    """How it is listed: the module, with call and output where there are several; a marker; a tensor."""
+    module: str = ""
+    """The path of the module, as in `module.get_submodule`; empty for the outermost one, or where there are none."""
+    kind: str = ""
+    """The module's class, or the operator."""
+    tensor: str | None = None
+    """The tensor of the model; None where there is none, for the `reason` given."""
+    nodes: tuple[Node, ...] = ()
+    """The nodes between this tensor and those of earlier rows."""
+    local: Distance | None = None
+    """The error that is made here: on the other side's own tensors as inputs."""
+    accumulated: Distance | None = None
+    """The error of a run of the whole model: what is made here and before."""
+    tolerance: float = 0.0
+    """The largest relative error that right kernels make in this dtype."""
+    source: Location | None = None
+    """Where torch calls the module, or where the node was written."""
+    reason: str = ""
+    """Why the row could not be aligned; else what is worth knowing of how it was."""
+    expected: Statistics | None = None
+    """What the tensor looks like on the side that is right by definition: torch, or the first model."""
+    got: Statistics | None = None
+    """What it looks like in the run of the whole model."""
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether both sides have the tensor."""
+        return self.tensor is not None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether error is made here."""
+        return self.local is not None and self.local.relative > self.tolerance
+
+    def __str__(self) -> str:
+        kind = f" ({self.kind})" if self.kind else ""
+        return f"{plain(self.name)}{kind}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """The rows in the order of execution; `culprit` is the first where error is made. `print(report)` shows a table."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    @property
+    def culprits(self) -> tuple[Row, ...]:
+        """All rows where error is made, in order."""
+        return tuple(row for row in self.rows if row.is_wrong)
+
+    @property
+    def culprit(self) -> Row | None:
+        """The first row where error is made; None when none is."""
+        return next(iter(self.culprits), None)
+
+    @property
+    def aligned(self) -> tuple[Row, ...]:
+        """The rows of which both sides have the tensor."""
+        return tuple(row for row in self.rows if row.is_aligned)
+
+    @property
+    def unaligned(self) -> tuple[Row, ...]:
+        """The rows without a tensor in the model, each with its reason."""
+        return tuple(row for row in self.rows if not row.is_aligned)
+
+    def __repr__(self) -> str:
+        found = f"culprit {self.culprit}" if self.culprit else "no culprit"
+        return f"<Report {self.title!r}: {len(self.aligned)} of {len(self.rows)} rows aligned, {found}>"
+
+    def __str__(self) -> str:
+        return "\n".join([plain(self.title), *_table(self), *_unaligned(self), _verdict(self)])
+
+
+def plain(text: str) -> str:
+    """A name as it can be shown: control and bidirectional characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def columns(header: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> list[str]:
+    """Lines of text with their cells under each other, the first `left` columns to the left."""
+    table = [list(header), *map(list, lines)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    ]
+    return [shown[0], "-" * max(map(len, shown)), *shown[1:]]
+
+
+def _table(report: Report) -> list[str]:
+    rows = report.aligned
+    if not rows:
+        return []
+    local = any(row.local is not None for row in rows)
+    header = ["", "tensor", *(["local"] if local else []), "max abs", "max rel", "MSE", "cosine"]
+    lines = [
+        [
+            f"{'> ' if row is report.culprit else '  '}{row}",
+            plain(row.tensor or ""),
+            *([_number(row.local)] if local else []),
+            *_measures(row.accumulated),
+        ]
+        for row in rows
+    ]
+    return columns(header, lines, left=2)
+
+
+def _measures(found: Distance | None) -> list[str]:
+    if found is None:
+        return [""] * 4
+    if found.note:
+        return [found.note, "", "", ""]
+    return [_number(found), _number(found.max_relative), _number(found.mse), f"{found.cosine:.6f}"]
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return ""
+    return "0" if value == 0 else f"{float(value):.1e}"
+
+
+def _unaligned(report: Report) -> list[str]:
+    lines = [f"  {row}: {plain(row.reason)}" for row in report.unaligned]
+    return ["not aligned:", *lines] if lines else []
+
+
+def _verdict(report: Report) -> str:
+    row = report.culprit
+    if row is not None and row.local is not None:
+        return f"error is made in {row}: {row.local.note or f'{row.local.relative:.1e} of the largest element'}"
+    if any(row.local is not None for row in report.rows):
+        return "no error is made beyond what rounding explains"
+    return f"{len(report.aligned)} of {len(report.rows)} compared"
