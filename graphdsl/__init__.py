@@ -11,6 +11,7 @@
 from . import op, passes
 from .building import build, constant, input, model
 from .checking import check
+from .conversion import convert_opset
 from .custom import custom_op
 from .dims import Dim
 from .errors import (
@@ -143,6 +144,7 @@ __all__ = [
     "complex128",
     "compose",
     "constant",
+    "convert_opset",
     "custom_op",
     "domain",
     "double",

@@ -259,7 +259,8 @@ def of_file(domain: str, name: str, version: int) -> Schema | None:
         versions = since(domain, name)
         if not versions or versions[0] > version:
             return None
-        return _read(onnx.defs.get_schema(name, version, domain), version, FOREVER)
+        later = [v for v in versions if v > version]
+        return _read(onnx.defs.get_schema(name, version, domain), version, later[0] - 1 if later else FOREVER)
 
 
 def _find(domain: str, name: str, version: int) -> Schema:

@@ -95,30 +95,39 @@ def sweep(
     *,
     bodies: Mapping[Function, Graph] | None = None,
     finish: Callable[[Graph], Graph] | None = None,
+    opset: int | None = None,
+    same_types: bool = False,
 ) -> M:
     """The model with every node visited; the same object where nothing was replaced.
 
     `visit` is called in the trace of the node's graph, at the opset of the model or function; `follow` hears of each
     node that was made anew because its inputs changed, with the old one; `values` are replaced from the start; `bodies`
     are visited in the place of those of functions, and take it where something in them was replaced; `finish` is what
-    is done to each graph at last, inner ones first.
+    is done to each graph at last, inner ones first; `opset` is that of the result and its functions, which keep theirs
+    by default. With `same_types` every new value has the type of the one whose place it takes: none is inferred.
     """
     given = dict(values or {})
     swept: dict[Function, Schema] = {}
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
     for function in _callees_first(model.functions):
         own = function.opset_imports.get("", version)
-        with schemas.opset_forced(own):
+        imports = _at_opset(function.opset_imports, opset if "" in function.opset_imports else None)
+        with schemas.opset_forced(opset or own):
             start = (bodies or {}).get(function, function.graph)
-            graph = _Sweep(visit, swept, follow, finish).graph(start, dict(given))
-        if graph is not start:
-            swept[function] = _called(replace(function, graph=graph), function, model)
-    with schemas.opset_forced(version):
-        graph = _Sweep(visit, swept, follow, finish).graph(model.graph, dict(given), is_body=False)
-    if graph is model.graph and not swept:
+            graph = _Sweep(visit, swept, follow, finish, same_types).graph(start, dict(given))
+        if graph is not start or imports is not function.opset_imports:
+            swept[function] = _called(replace(function, graph=graph, opset_imports=imports), function, model)
+    imports = _at_opset(model.opset_imports, opset)
+    with schemas.opset_forced(opset or version):
+        graph = _Sweep(visit, swept, follow, finish, same_types).graph(model.graph, dict(given), is_body=False)
+    if graph is model.graph and not swept and imports is model.opset_imports:
         return model
     kept = tuple(swept[f].function if f in swept else f for f in model.functions)
-    return with_needs(replace(model, graph=graph, functions=kept))
+    return with_needs(replace(model, graph=graph, functions=kept, opset_imports=imports))
+
+
+def _at_opset(imports: Mapping[str, int], opset: int | None) -> Mapping[str, int]:
+    return imports if opset is None or imports.get("") == opset else MappingProxyType({**imports, "": opset})
 
 
 def with_needs(model: M) -> M:
@@ -216,8 +225,10 @@ class _Sweep:
         functions: Mapping[Function, Schema],
         follow: Callable[[Node, Node], None] | None,
         finish: Callable[[Graph], Graph] | None,
+        same_types: bool,
     ) -> None:
         self._finish = finish
+        self._same_types = same_types
         self._visit = visit
         self._follow = follow
         self._functions = functions
@@ -284,7 +295,10 @@ class _Sweep:
         same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
         if same and attributes is node.attributes and schema is node.schema:
             return node
-        new = called_again(node, schema, inputs, attributes, trace)
+        new = called_again(node, schema, inputs, attributes, trace, same_types=self._same_types)
+        if self._same_types:
+            for old, value in zip(node.outputs, new.outputs, strict=True):
+                hand_on_name(old, value)
         if self._follow is not None:
             self._follow(node, new)
         return new
@@ -313,11 +327,17 @@ class _Sweep:
 
 
 def called_again(
-    node: Node, schema: Schema, inputs: Sequence[Value | None], attributes: Mapping[str, Any], trace: Trace
+    node: Node,
+    schema: Schema,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, Any],
+    trace: Trace,
+    *,
+    same_types: bool = False,
 ) -> Node:
     """A node on other inputs. Where those have the types of the old ones, what was known of its outputs still holds.
 
-    That matters for what a file declares, of operators that nobody can infer and of calls that inference refuses.
+    With `same_types` they are known to have. That matters for what a file declares, of operators that nobody can infer and of calls that inference refuses.
     """
     info = node.info
     if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
@@ -326,8 +346,9 @@ def called_again(
         a is b or (a is not None and b is not None and a.type is b.type)
         for a, b in zip(inputs, node.inputs, strict=True)
     )
-    types = [value.type for value in node.outputs] if alike else []
-    if alike and schema.rule is None and schema.name not in READS and attributes is node.attributes:
+    types = [value.type for value in node.outputs] if alike or same_types else []
+    by_types = schema.rule is None and schema.name not in READS and attributes is node.attributes
+    if same_types or (alike and by_types):
         return make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
     handles = [None if value is None else Tensor(value) for value in inputs]
     try:

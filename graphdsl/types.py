@@ -455,5 +455,14 @@ def _dense(tensor: Any) -> TensorType | None:
         return None
     shape: tuple[Axis, ...] | None = None
     if tensor.HasField("shape"):
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
+        shape = tuple(map(_axis, tensor.shape.dim))
     return tensor_type(tensor.elem_type, shape)
+
+
+def _axis(dim: Any) -> Axis:
+    """A dimension that a file declares: unknown where its size is -1 or its name `?`, as PaddlePaddle's exporter writes,
+    or a name that ONNX's inference made up."""
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None
+    name = dim.dim_param.strip()
+    return None if name in ("", "?") or name.startswith("unk__") else name

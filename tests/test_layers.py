@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import graphdsl as gd
+from graphdsl import sites
 
 PACKAGE = Path(__file__).parent.parent / "graphdsl"
 
@@ -82,6 +83,8 @@ LAYERS = {
     "checking": "what is wrong with a model, or doubtful",
     "copying": "nodes made anew as they are, on other values",
     "transforming": "the sweep that changed models come from",
+    "conversion.changes": "what changed in operators from opset to opset",
+    "conversion": "models at another opset",
     "weights": "the weights of a model, replaced",
     "rewriting.effective": "what attributes mean where they are absent",
     "rewriting.patterns": "patterns as data",
@@ -184,6 +187,11 @@ def read_package() -> dict[str, tuple[str, bool]]:
 
 def test_files_import_only_from_files_above_them() -> None:
     assert violations(read_package(), LAYERS) == []
+
+
+def test_every_folder_counts_as_the_library_when_the_caller_is_looked_for() -> None:
+    folders = [f"graphdsl.{name}".rstrip(".") for name, (_, is_package) in read_package().items() if is_package]
+    assert [folder for folder in folders if folder not in sites._LIBRARY] == []
 
 
 def test_no_module_hides_a_public_name() -> None:
