@@ -337,7 +337,8 @@ def called_again(
 ) -> Node:
     """A node on other inputs. Where those have the types of the old ones, what was known of its outputs still holds.
 
-    With `same_types` they are known to have. That matters for what a file declares, of operators that nobody can infer and of calls that inference refuses.
+    With `same_types` they are known to have. That matters for what a file declares, of operators that nobody can infer
+    and of calls that inference refuses.
     """
     info = node.info
     if info is not None and info.kept is not None and info.kept.attributes is node.attributes:

@@ -460,8 +460,7 @@ def _dense(tensor: Any) -> TensorType | None:
 
 
 def _axis(dim: Any) -> Axis:
-    """A dimension that a file declares: unknown where its size is -1 or its name `?`, as PaddlePaddle's exporter writes,
-    or a name that ONNX's inference made up."""
+    """A dimension that a file declares; unknown if it is -1 or `?`, as PaddlePaddle writes, or inference made it up."""
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value >= 0 else None
     name = dim.dim_param.strip()

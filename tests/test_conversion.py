@@ -1,5 +1,6 @@
 """Models at other opsets: the same outputs, nothing lost, and a reason where it cannot be."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,9 @@ def parsed(body: str, opset: int, imports: str = "") -> onnx.ModelProto:
 def changes() -> list[tuple[onnx.defs.OpSchema, onnx.defs.OpSchema]]:
     """Each version of each operator of the default domain, with the one before it."""
     found = []
-    for name in schemas.operators("", schemas.NEWEST_OPSET) + ["Upsample", "Scatter"]:
+    for name in [*schemas.operators("", schemas.NEWEST_OPSET), "Upsample", "Scatter"]:
         versions = [onnx.defs.get_schema(name, version, "") for version in schemas.since("", name)]
-        found += list(zip(versions, versions[1:], strict=False))
+        found += list(pairwise(versions))
     return found
 
 
