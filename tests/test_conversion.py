@@ -417,7 +417,7 @@ def test_downwards_what_means_the_same_is_kept() -> None:
     ("expression", "reason"),
     [
         (lambda x: op.Gelu(x), "Gelu, which makes 'y': it exists since opset 20"),
-        (lambda x: op.Squeeze(x, [0]), "'y': it means something else at opset 11: Squeeze changed"),
+        (lambda x: op.Squeeze(x, [0]), "which makes 'y': it means something else at opset 11: Squeeze changed"),
         (lambda x: op.Reshape(x, [1, 2], allowzero=1), "its attribute 'allowzero' exists since a later opset"),
         (lambda x: op.Pad(x, [0, 1, 0, 0], mode="wrap"), "attribute 'mode'"),
         (lambda x: op.Relu(op.Cast(x, to=6)), "opset 13 does not take int32[1, 2] as its input 'X'"),

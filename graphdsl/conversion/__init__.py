@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import onnx
 
 from .. import schemas
 from ..allowed import objection
-from ..emission import least_ir_version
+from ..emission import Emitter, least_ir_version
 from ..errors import GraphError, OpsetError
 from ..inference import infer
 from ..ir import ModelData, Node, NodeInfo, Value, make_node
@@ -73,6 +74,8 @@ class _Converter:
     def __init__(self, target: int, model: ModelData) -> None:
         self._target = target
         self.refused: list[str] = []
+        self._model = model
+        self._origins: dict[Node, Node] = {}
         self._used: set[Value] = set()
         """The outputs behind the first of a node that something uses."""
         for part in (model.graph, *(function.graph for function in model.functions)):
@@ -83,6 +86,7 @@ class _Converter:
 
     def follow(self, old: Node, new: Node) -> None:
         """A node was made anew, and is used as before."""
+        self._origins[new] = old
         for before, after in zip(old.outputs[1:], new.outputs[1:], strict=True):
             if before in self._used:
                 self._used.add(after)
@@ -97,8 +101,20 @@ class _Converter:
                 raise Refusal("ONNX has no such operator at the model's own opset")
             return self._raised(node) if schema.since < self._target else self._lowered(node)
         except Refusal as error:
-            self.refused.append(f"  {_label(node)}: {error}{at(node.site)}")
+            self.refused.append(f"  {self._label(node)}: {error}{at(node.site)}")
             return None
+
+    @cached_property
+    def _names(self) -> Mapping[Value | None, str]:
+        emitter = Emitter(store=lambda tensor, array: True)
+        emitter.model(self._model)
+        return emitter.names
+
+    def _label(self, node: Node) -> str:
+        """The operator, and what the node makes in the model that is converted."""
+        known = [value for value in self._origins.get(node, node).outputs if value in self._names]
+        outputs = ", ".join(repr(self._names[value]) for value in known if self._names[value])
+        return node.schema.label + (f", which makes {outputs}" if outputs else "")
 
     def _raised(self, node: Node) -> Sequence[Value]:
         """The node after every change of its operator up to the opset."""
@@ -151,11 +167,6 @@ class _Converter:
         call = Call(node, self._target, name, older.since, node.inputs, attributes, count, count)
         _check_types(call, older)
         return _made(node, older, call)
-
-
-def _label(node: Node) -> str:
-    outputs = ", ".join(repr(value.name) for value in node.outputs if value.name)
-    return node.schema.label + (f", which makes {outputs}" if outputs else "")
 
 
 def _without_defaults(attributes: Mapping[str, Any], schema: Schema, older: Schema) -> Mapping[str, Any]:
