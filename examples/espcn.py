@@ -28,7 +28,7 @@ def upscaled(y, weights):
     w = {name: gd.constant(array, name) for name, array in weights.items()}
     h = y
     for layer, pad in (("conv1", 2), ("conv2", 1), ("conv3", 1)):
-        h = op.Relu(op.Conv(h, w[f"{layer}.weight"], w[f"{layer}.bias"], pads=[pad] * 4))
+        h = op.Relu(op.Conv(h, w[f"{layer}.weight"], w[f"{layer}.bias"], pads=[pad] * 4)).named(layer)
     h = op.Conv(h, w["conv4.weight"], w["conv4.bias"], pads=[1] * 4)
     return op.DepthToSpace(h, blocksize=SCALE, mode="CRD")
 
