@@ -41,7 +41,6 @@ def main() -> int:
 
     print("One node, from Add to Sub:")
     changed = gd.rewrite(whole, add_to_sub, at="total")
-    pass
     firing = changed.firings[0]
     right = changed.applied == {"add_to_sub": 1} and not np.array_equal(changed.model(image), out)
     print(f"rule {firing.rule} fired at {firing.tensors}\n")
