@@ -8,7 +8,11 @@
 <Model 'linear_func'(a: float32[10, 10], x: float32[10, 10], b: float32[10, 10]), 2 nodes, opset 21>
 """
 
-from . import op, passes
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from . import op
 from .building import build, constant, input, model
 from .checking import check
 from .conversion import convert_opset
@@ -45,7 +49,6 @@ from .inlining import inline
 from .loading import load
 from .models import Model
 from .op import domain, opset
-from .passes.pipeline import compose
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .saving import save
 from .sharpening import strict_shapes
@@ -95,6 +98,10 @@ from .types import (
     uint64,
 )
 from .weights import weights_of, with_weights
+
+if _TYPE_CHECKING:
+    from . import passes
+    from .passes.pipeline import compose
 
 __version__ = "0.1.0"
 
@@ -199,3 +206,12 @@ __all__ = [
     "weights_of",
     "with_weights",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    """The stock passes, imported when they are first asked for: their rules make onnx read all its schemas."""
+    if name == "compose":
+        return _import_module(".passes.pipeline", __name__).compose
+    if name == "passes":
+        return _import_module(".passes", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+import graphdsl
+
 ALLOWED = {"graphdsl", "numpy", "ml_dtypes", "onnx", "google", "typing_extensions"}
 """Beside the standard library; `google.protobuf` and `typing_extensions` are what onnx itself imports."""
 
@@ -28,3 +32,18 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_check_sees_a_heavy_import() -> None:
     assert "hypothesis" in foreign_packages("import graphdsl, hypothesis")
     assert "onnxruntime" in foreign_packages("import graphdsl, onnxruntime")
+
+
+def test_the_stock_passes_are_loaded_on_use() -> None:
+    program = """
+import sys, graphdsl as gd
+print("graphdsl.passes" in sys.modules, "graphdsl.verify" in sys.modules, "graphdsl.debug" in sys.modules)
+print(gd.compose.__name__, gd.passes.__name__, "graphdsl.passes" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == ["False False False", "compose graphdsl.passes True"]
+
+
+def test_a_name_that_the_package_lacks_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'graphdsl' has no attribute 'pases'"):
+        _ = graphdsl.pases
