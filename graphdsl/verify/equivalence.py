@@ -1,0 +1,256 @@
+"""`verify.equivalent` and `verify.matches`: whether a model computes what another, or a Python function, computes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+
+from ..emission import Emitter
+from ..errors import BuildError, FeedError, RunError
+from ..inlining import inline
+from ..ir import ModelData, Node, Output, Value
+from ..loading import Source, load
+from ..sites import at, caller
+from ..types import TensorType, may_be
+from .evaluation import Evaluation
+from .inputs import feeds as feeds_of
+from .judging import REFUTED, Judge, Judgement
+from .verdicts import Refuted, Verdict, message, program
+
+PLAIN = ("nan", "infinity", "subnormal", "extreme")
+"""The edges that half of the draws leave out: an extreme number hides what ordinary ones show."""
+
+
+class Found(Exception):
+    """A refutation on the way through Hypothesis, which makes its example small."""
+
+    def __init__(self, feeds: Mapping[str, Any], judgement: Judgement) -> None:
+        self.feeds, self.judgement = feeds, judgement
+
+
+def search(test: Callable[..., None], *strategies: st.SearchStrategy[Any], examples: int, seed: int) -> Found | None:
+    """The smallest example on which a test raises `Found`; None where it raises on none."""
+    quiet = settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    try:
+        quiet(seeded(seed)(given(*strategies)(test)))()
+    except Found as found:
+        return found
+    return None
+
+
+def equivalent(
+    before: ModelData | Source,
+    after: ModelData | Source,
+    *,
+    feeds: Mapping[str, Any] | None = None,
+    examples: int = 200,
+    seed: int = 0,
+    without: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+) -> Verdict:
+    """Whether two models compute the same, on drawn inputs.
+
+    The first model is right by definition. Dtypes, shapes, NaN and infinities have to be the same, and so have integers,
+    booleans and text; floats are compared with what the first model gives in float64, so that another order of additions
+    passes and a wrong coefficient does not. Inputs on which the standard does not define what happens are set aside
+    and counted.
+
+    >>> import graphdsl as gd
+    >>> from graphdsl import verify
+    >>> x, y = gd.input("x", gd.float32["n"]), gd.input("y", gd.float32["n"])
+    >>> before = gd.build({"z": (x + y) * 2})
+    >>> verify.equivalent(before, gd.build({"z": x * 2 + y * 2})).subject
+    "models 'graph' and 'graph'"
+    >>> verify.equivalent(before, gd.build({"z": x * 2 + y}))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graphdsl.verify.verdicts.Refuted: models 'graph' and 'graph': other numbers, by ...
+
+    Args:
+        before, after: Models, or what `gd.load` takes, with the same inputs and as many outputs.
+        feeds: The one input to judge; by default inputs are drawn, as `verify.feeds` draws them.
+        examples: How many inputs are drawn.
+        seed: Other seeds draw other inputs.
+        without: Which edges to leave out, as for `verify.tensors`.
+        sizes: Sizes of named dimensions.
+
+    Raises:
+        Refuted: they do not agree; `.feeds` is the smallest input found on which they differ.
+        BuildError: the models take other inputs, or give another number of outputs.
+        FeedError: the given feeds do not fit.
+    """
+    one, other = (model if isinstance(model, ModelData) else load(model) for model in (before, after))
+    _check_interfaces(one, other)
+    subject = f"models {one.graph.name!r} and {other.graph.name!r}"
+    judge = Judge(one, other)
+    verdict = Verdict(subject)
+    if feeds is not None:
+        arrays = {name: value if isinstance(value, list) else np.asarray(value) for name, value in feeds.items()}
+        judgement = judge.judge(arrays)
+        found = Found(arrays, judgement) if judgement.kind == REFUTED else None
+        verdict.count(judgement)
+    else:
+        found = search(_judging(judge, verdict), _draws(one, without, sizes), examples=examples, seed=seed)
+    if found is not None:
+        raise refutation(subject, judge, found.feeds, found.judgement)
+    return verdict
+
+
+def _judging(judge: Judge, verdict: Verdict) -> Callable[[Mapping[str, Any]], None]:
+    def test(drawn: Mapping[str, Any]) -> None:
+        judgement = judge.judge(drawn)
+        verdict.count(judgement)
+        if judgement.kind == REFUTED:
+            raise Found(drawn, judgement)
+
+    return test
+
+
+def _draws(
+    model: ModelData, without: Sequence[str], sizes: Mapping[str, int] | None
+) -> st.SearchStrategy[dict[str, Any]]:
+    plain = feeds_of(model, without={*PLAIN, *without}, sizes=sizes)
+    return plain | feeds_of(model, without=without, sizes=sizes)
+
+
+def _check_interfaces(before: ModelData, after: ModelData) -> None:
+    takes = [{value.name: value for value in model.graph.inputs} for model in (before, after)]
+    for name, value in takes[1].items():
+        if name not in takes[0] and value.default is None:
+            raise BuildError(f"only the second model has the input {name!r}, so they cannot be compared" + at(caller()))
+        if name in takes[0] and not may_be(value.type, takes[0][name].type):
+            raise BuildError(
+                f"input {name!r} is {takes[0][name].type!r} in one model and {value.type!r} in the other" + at(caller())
+            )
+    counts = [len(model.graph.outputs) for model in (before, after)]
+    if counts[0] != counts[1]:
+        raise BuildError(f"one model has {counts[0]} outputs and the other {counts[1]}" + at(caller()))
+
+
+def refutation(what: str, judge: Judge, feeds: Mapping[str, Any], judgement: Judgement) -> Refuted:
+    """The exception for a draw on which two models differ."""
+    names = output_names(judge.before)
+    node = first_difference(judge.before, judge.after, feeds)
+    text = message(what, judgement, feeds, node, names[judgement.output])
+    return Refuted(
+        text,
+        feeds=feeds,
+        judgement=judgement,
+        before=judge.before,
+        after=judge.after,
+        node=node,
+        script=program(text, judge.before, judge.after, feeds),
+    )
+
+
+def output_names(model: ModelData) -> list[str]:
+    """The names of a model's outputs."""
+    return [info.name for info in Emitter(store=lambda tensor, array: True).model(model).graph.output]
+
+
+# Where models differ
+
+
+def first_difference(before: ModelData, after: ModelData, feeds: Mapping[str, Any]) -> str | None:
+    """The first node of the second model whose values differ from those of the node that it shares a place with.
+
+    Nodes share a place if one value is an output of both, if their outputs have one name, or if they stand at the same
+    point of the longest run of equal operators.
+    """
+    pairs = _paired(before, after)
+    if len(pairs) < 2:
+        return None
+    models = [_exposing(model, [pair[place] for pair in pairs]) for place, model in enumerate((before, after))]
+    judge = Judge(*models)
+    try:
+        sides = [Evaluation(model, feeds, wide=True) for model in models]
+    except RunError:
+        return None
+    for index, (_, node) in enumerate(pairs):
+        judgement = judge.compare(feeds, *sides, only=index)
+        if judgement.kind == REFUTED:
+            label = Emitter(store=lambda tensor, array: True)
+            label.model(after)
+            name = label.names.get(node.outputs[0]) or ""
+            return f"{node.schema.label} that makes {name!r}" + at(node.site).replace("\n  ", ", ")
+    return None
+
+
+def _exposing(model: ModelData, nodes: Sequence[Node]) -> ModelData:
+    outputs = tuple([Output(f"exposed {index}", node.outputs[0]) for index, node in enumerate(nodes)])
+    return replace(model, graph=replace(model.graph, outputs=outputs, declared={}))
+
+
+def _paired(before: ModelData, after: ModelData) -> list[tuple[Node, Node]]:
+    """Nodes of two models that do the same job, in the order of the second."""
+    named = [_by_name(model) for model in (before, after)]
+    known = {node: node for node in before.graph.nodes}
+    found: dict[Node, Node] = {}
+    for name, node in named[1].items():
+        if name in named[0]:
+            found[node] = named[0][name]
+    lists = [[node for node in model.graph.nodes] for model in (before, after)]
+    kinds = [[node.schema.label for node in nodes] for nodes in lists]
+    for block in SequenceMatcher(None, *kinds, autojunk=False).get_matching_blocks():
+        for place in range(block.size):
+            found.setdefault(lists[1][block.b + place], lists[0][block.a + place])
+    for node in after.graph.nodes:
+        if node in known:
+            found[node] = node
+    return [(found[node], node) for node in after.graph.nodes if node in found]
+
+
+def _by_name(model: ModelData) -> dict[str, Node]:
+    return {value.name: node for node in model.graph.nodes for value in node.outputs[:1] if value.name}
+
+
+# Functions
+
+
+def matches(
+    model: ModelData | Source,
+    function: Callable[..., Any],
+    *,
+    examples: int = 200,
+    seed: int = 0,
+    without: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+) -> Verdict:
+    """Whether a model computes what a Python function on arrays computes, which is right by definition.
+
+    The function gets the inputs in order, floats also in float64, which tells rounding from error.
+
+    >>> import numpy as np
+    >>> import graphdsl as gd
+    >>> from graphdsl import op, verify
+    >>> x = gd.input("x", gd.float32["n", 3])
+    >>> softmax = lambda x: np.exp(x - x.max(1, keepdims=True)) / np.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True)
+    >>> print(verify.matches(gd.build(op.Softmax(x)), softmax, without=["nan", "infinity"]))  # doctest: +ELLIPSIS
+    model 'graph': not refuted
+      agree...
+
+    Args:
+        model: A model, or what `gd.load` takes.
+        function: Gives an array, or as many as the model has outputs.
+        examples, seed, without, sizes: As for `verify.equivalent`.
+
+    Raises:
+        Refuted: they do not agree; `.feeds` is the smallest input found on which they differ.
+    """
+    subject = inline(loaded) if (loaded := model if isinstance(model, ModelData) else load(model)).functions else loaded
+    judge = Judge(_Reference(subject, function), subject)  # type: ignore[arg-type]
+    return Verdict("todo") if judge else Verdict("")

@@ -1,0 +1,75 @@
+"""What the ONNX specification does not define, and what it leaves open: points at which no two sides are compared."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir import Node
+from ..types import DType, as_dtype
+
+_ORDERING = frozenset({"ArgMax", "ArgMin", "TopK", "Unique", "MaxPool", "NonMaxSuppression"})
+"""Operators that order numbers: where NaN stands among them, the standard does not say."""
+
+_NEEDING_ELEMENTS = frozenset({"ReduceMax", "ReduceMin", "ReduceMean", "ArgMax", "ArgMin", "GlobalAveragePool"})
+
+
+def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | None:
+    """What a node does with these inputs that the standard does not define; None where it defines all.
+
+    `target` is the dtype of the first output.
+    """
+    name = node.schema.name
+    if node.schema.domain:
+        return None
+    if name in ("Div", "Mod"):
+        return _division(name, *inputs)
+    if name in ("Cast", "CastLike"):
+        return _conversion(inputs[0], target)
+    if name == "Pow":
+        return _power(*inputs)
+    if name == "BitShift" and bool(np.any(inputs[1] >= inputs[0].dtype.itemsize * 8)):
+        return "a shift by the width or more"
+    if name in _ORDERING and any(_has_nan(item) for item in inputs):
+        return f"the place of NaN in {name}"
+    if name in _NEEDING_ELEMENTS and isinstance(inputs[0], np.ndarray) and not inputs[0].size:
+        return f"{name} of nothing"
+    return None
+
+
+def _division(name: str, a: np.ndarray, b: np.ndarray) -> str | None:
+    if a.dtype.kind not in "iu" or not a.size or not b.size:
+        return None
+    if bool(np.any(b == 0)):
+        return "an integer division by zero"
+    if a.dtype.kind == "i" and bool(np.any((a == np.iinfo(a.dtype).min) & (b == -1))):
+        return "the least integer divided by -1"
+    return None
+
+
+def _conversion(a: Any, target: DType | None) -> str | None:
+    if not isinstance(a, np.ndarray) or target is None or target.kind not in ("int", "uint") or a.dtype.kind in "biuO":
+        return None
+    if as_dtype(a.dtype).kind != "float":
+        return None
+    bits = target.bits - (target.kind == "int")
+    least, most = (-(2.0**bits) if target.kind == "int" else 0.0), 2.0**bits
+    numbers = np.trunc(a.astype(np.float64))
+    if not bool(np.all((numbers >= least) & (numbers < most))):
+        return f"a cast to {target} of what it does not hold"
+    return None
+
+
+def _power(a: np.ndarray, b: np.ndarray) -> str | None:
+    if a.dtype.kind not in "iu" or not a.size or not b.size:
+        return None
+    if b.dtype.kind in "iu" and bool(np.any(b < 0)):
+        return "a negative power of an integer"
+    with np.errstate(all="ignore"):
+        if bool(np.any(np.abs(a.astype(np.float64)) ** b.astype(np.float64) > min(2.0**53, np.iinfo(a.dtype).max))):
+            return "a power beyond its integer dtype"
+    return None
+
+
+def _has_nan(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype.kind == "f" and bool(np.any(np.isnan(item)))
