@@ -9,7 +9,20 @@ array([-1], dtype=int8)
 
 from ..apart import Crash, Refusal
 from .arrays import tensors
+from .equivalence import equivalent, matches
 from .inputs import feeds
+from .verdicts import Refuted, Verdict
 from .witnesses import WITNESSES, run
 
-__all__ = ["WITNESSES", "Crash", "Refusal", "feeds", "run", "tensors"]
+__all__ = [
+    "WITNESSES",
+    "Crash",
+    "Refusal",
+    "Refuted",
+    "Verdict",
+    "equivalent",
+    "feeds",
+    "matches",
+    "run",
+    "tensors",
+]

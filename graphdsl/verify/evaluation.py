@@ -21,6 +21,7 @@ from ..errors import GraphError, RunError
 from ..ir import Graph, ModelData, Node, Value, constant_array
 from ..schemas import Schema
 from ..types import DType, TensorType, as_dtype, bfloat16, float16, float32, float64, to_proto
+from .precise import PRECISE
 from .undefined import undefined
 
 ACCUMULATING = frozenset(
@@ -56,6 +57,10 @@ class Unknown(RunError):
     """No evaluator here knows an operator."""
 
 
+class Undefined(RunError):
+    """The standard does not define what a node does with its inputs."""
+
+
 class Limits(NamedTuple):
     """The normal range of a float dtype, and the distance of 1 from the next number."""
 
@@ -67,11 +72,39 @@ class Limits(NamedTuple):
 @cache
 def limits(dtype: DType) -> Limits:
     """The limits of a float dtype."""
-    known = ml_dtypes.finfo(dtype.numpy)
+    known: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
     return Limits(float(known.smallest_normal), float(known.max), float(known.eps))
 
 
-class Evaluation:
+class Computed:
+    """Outputs in float64, and what happened on the way to them."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Any] = []
+        self.largest = 0.0
+        """The largest finite float met, accumulations included."""
+        self.strayed: str | None = None
+        """What first left the normal range of its own dtype, if anything did."""
+        self.lost = False
+        """Whether float64 itself overflowed to infinity or underflowed, so that this is no truth."""
+        self.operators: set[str] = set()
+        """The operators that were computed, with their domains."""
+
+    def measure(self, array: np.ndarray, dtype: DType, what: str) -> None:
+        """Take note of the largest number, and of numbers outside the normal range of their dtype in a model."""
+        if not array.size:
+            return
+        sizes = np.abs(array if array.dtype == np.float64 else array.astype(np.float64))
+        largest = float(sizes.max())
+        if not np.isfinite(largest):
+            largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
+        self.largest = max(self.largest, largest)
+        known = limits(dtype)
+        if self.strayed is None and (largest > known.most or bool(np.any((sizes < known.least) & (sizes > 0)))):
+            self.strayed = f"{what} leaves the normal range of {dtype}"
+
+
+class Evaluation(Computed):
     """The values of a model without local functions on one draw, and what happened on the way.
 
     Args:
@@ -81,24 +114,17 @@ class Evaluation:
         noise: A seed: each computed float gets an error of the size of a rounding in its dtype.
 
     Raises:
-        RunError: an operator cannot be computed, or fails on these values.
+        Undefined: the standard does not define what happens.
+        Unknown: no evaluator knows an operator.
+        RunError: an operator fails on these values.
     """
 
     def __init__(self, model: ModelData, feeds: Mapping[str, Any], *, wide: bool, noise: int | None = None) -> None:
+        super().__init__()
         self.values: dict[Value, Any] = {}
         """Every value that was computed, those of bodies as their last round left them."""
         self.dtypes: dict[Value, DType | None] = {}
         """The dtypes that the values have in the model itself."""
-        self.largest = 0.0
-        """The largest finite float met, accumulations included."""
-        self.strayed: str | None = None
-        """What first left the normal range of its own dtype, if anything did."""
-        self.lost = False
-        """Whether float64 itself overflowed to infinity or underflowed, so that this is no truth."""
-        self.undefined: str | None = None
-        """What was met first that the standard does not define, if anything was."""
-        self.operators: set[str] = set()
-        """The operators that were computed, with their domains."""
         self._wide = wide
         self._imports = model.opset_imports
         self._noise = None if noise is None else np.random.default_rng(noise)
@@ -109,7 +135,7 @@ class Evaluation:
             self._set(value, feeds.get(value.name or "", value.default), None)
         with np.errstate(all="call", call=lambda kind, _: self._flags.add(kind)):
             self._graph(model.graph)
-        self.outputs: list[Any] = [self._get(value) for _, value in model.graph.outputs]
+        self.outputs = [self._get(value) for _, value in model.graph.outputs]
 
     # Values
 
@@ -130,7 +156,7 @@ class Evaluation:
         self.dtypes[value] = dtype
         self.values[value] = given = self._widened(given)
         if dtype is not None and dtype.kind == "float" and isinstance(given, np.ndarray):
-            self._measure(given, dtype, node)
+            self.measure(given, dtype, node.schema.label if node is not None else "an input")
 
     def _widened(self, given: Any) -> Any:
         if isinstance(given, (list, tuple)):
@@ -144,28 +170,15 @@ class Evaluation:
             return array.astype(np.float64, copy=False)
         return array
 
-    def _measure(self, array: np.ndarray, dtype: DType, node: Node | None) -> None:
-        sizes = np.abs(array if array.dtype == np.float64 else array.astype(np.float64))
-        if not sizes.size:
-            return
-        largest = float(sizes.max())
-        if not np.isfinite(largest):
-            largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
-        self.largest = max(self.largest, largest)
-        if self.strayed is None:
-            known = limits(dtype)
-            if largest > known.most or bool(np.any((sizes < known.least) & (sizes > 0))):
-                what = node.schema.label if node is not None else "an input"
-                self.strayed = f"{what} leaves the normal range of {dtype}"
-
     # Nodes
 
     def _graph(self, graph: Graph) -> None:
         for node in graph.nodes:
             inputs = [self._get(value) for value in node.inputs]
             self.operators.add(node.schema.label)
-            if self.undefined is None:
-                self.undefined = undefined(node, inputs, self._target(node))
+            problem = undefined(node, inputs, self._target(node))
+            if problem is not None:
+                raise Undefined(problem)
             self._flags.clear()
             found = self._node(node, inputs)
             if self._wide:
@@ -207,10 +220,12 @@ class Evaluation:
         found = self._computed(schema, node.attributes, given, len(node.outputs))
         sums: Sequence[Any] = ()
         if self._wide and schema.name in ACCUMULATING and not schema.domain:
-            sizes = [np.abs(item) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else item for item in given]
+            sizes = [
+                np.abs(item) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else item for item in given
+            ]
             sums = self._computed(schema, node.attributes, sizes, 1)
             if isinstance(sums[0], np.ndarray) and _is_float(self._target(node)):
-                self._measure(sums[0], self._target(node) or float64, node)
+                self.measure(sums[0], self._target(node) or float64, schema.label)
                 sums = [sums[0] * max(1.0, terms(given, found[0]) ** 0.5 / 2)]
         if noisy:
             found = [
@@ -229,7 +244,9 @@ class Evaluation:
         error = limits(dtype).epsilon / 2 * self._noise.uniform(-1, 1, given.shape)
         return given + error * (given if size is None else size)
 
-    def _computed(self, schema: Schema, attributes: Mapping[str, Any], given: Sequence[Any], count: int) -> Sequence[Any]:
+    def _computed(
+        self, schema: Schema, attributes: Mapping[str, Any], given: Sequence[Any], count: int
+    ) -> Sequence[Any]:
         return computed(schema, attributes, given, count, self._imports.get(schema.domain, schema.version))
 
     def _own(self, item: Any, value: Value | None) -> Any:
@@ -241,19 +258,19 @@ class Evaluation:
 
     def _slot(self, node: Node, index: int, item: Any) -> Any:
         """A value as the operator takes it: in its own dtype where the standard has no variant for float64."""
-        if isinstance(item, np.ndarray) and item.dtype == np.float64 and node.schema.inputs:
-            if "tensor(double)" not in node.schema.input(index).types:
-                return self._own(item, node.inputs[index])
-        return item
+        if not isinstance(item, np.ndarray) or item.dtype != np.float64 or not node.schema.inputs:
+            return item
+        known = "tensor(double)" in node.schema.input(index).types
+        return item if known else self._own(item, node.inputs[index])
 
     def _cast(self, node: Node, inputs: list[Any]) -> Any:
         """An explicit cast. Between floats it rounds where the target is the narrower one."""
         array, target = inputs[0], self._target(node)
         source = self.dtypes[node.inputs[0]] if node.inputs[0] is not None else None
         assert target is not None
-        if _is_float(source) and _is_float(target):
-            if target is source or target is float64 or (target is float32 and source in (float16, bfloat16)):
-                return array
+        widens = target is source or target is float64 or (target is float32 and source in (float16, bfloat16))
+        if _is_float(source) and widens:
+            return array
         schema = schemas.lookup("", "Cast", self._imports.get("", schemas.DEFAULT_OPSET))
         attributes = {"to": target.code, **{k: v for k, v in node.attributes.items() if k != "to"}}
         return self._computed(schema, attributes, [array], 1)[0]
@@ -292,8 +309,8 @@ class Evaluation:
         for value, item in zip(body.inputs, given, strict=True):
             self._set(value, item, None)
         for node in body.nodes:
-            for value in node.outputs:
-                self.values.pop(value, None)
+            for made in node.outputs:
+                self.values.pop(made, None)
         self._graph(body)
         return [self._get(value) for _, value in body.outputs]
 
@@ -308,11 +325,11 @@ def _not_finite(item: Any) -> bool:
 
 def terms(given: Sequence[Any], found: Any) -> float:
     """About how many numbers are added up for one element of a result."""
-    arrays = [item for item in given if isinstance(item, np.ndarray) and item.size]
-    size = max(1, found.size if isinstance(found, np.ndarray) else 1)
-    if len(arrays) < 2:
-        return max(1.0, arrays[0].size / size) if arrays else 1.0
-    return max(1.0, (arrays[0].size * arrays[1].size / size) ** 0.5)
+    sizes = [item.size for item in given if isinstance(item, np.ndarray) and item.size]
+    size: int = max(1, found.size if isinstance(found, np.ndarray) else 1)
+    if len(sizes) < 2:
+        return max(1.0, sizes[0] / size) if sizes else 1.0
+    return max(1.0, float(sizes[0]) * sizes[1] / size) ** 0.5
 
 
 # Nodes alone
@@ -337,6 +354,8 @@ def computed(
         tuple([(name, _key(value)) for name, value in attributes.items()]),
         tuple([None if item is None else item.dtype if isinstance(item, np.ndarray) else list for item in inputs]),
     )
+    if schema.name in PRECISE and not schema.domain:
+        return (PRECISE[schema.name](*inputs, version=version, **attributes),)
     run = _evaluators.get(key)
     if run is None:
         if len(_evaluators) >= _MOST_EVALUATORS:

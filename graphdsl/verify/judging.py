@@ -1,33 +1,34 @@
 """Whether two models agree on one draw: dtypes, shapes, NaN and infinities, then numbers.
 
-Integers, booleans, text and whatever is only moved about must be the same. Floats are judged by what they should be: the
-*before* side in float64, explicit casts kept. Two sides that differ there are different; two that agree there may still
-err differently in their own dtype, and what rounding can do to a model is estimated by rounding at random (each node's
-result gets an error of the size of a rounding, several times over). So reassociation is let stand, also where it
-cancels, and a wrong coefficient is not.
+Integers, booleans, text and whatever is only moved about must be the same. Floats are judged by what they should be:
+the *before* side in float64, explicit casts kept. Two sides that differ there are different; two that agree there may
+still err differently in their own dtype, and what rounding can do to a model is estimated by rounding at random (each
+node's result gets an error of the size of a rounding, several times over). So reassociation is let stand, also where
+it cancels, and a wrong coefficient is not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .. import runtime
+from ..apart import Crash, Refusal
 from ..errors import GraphError, RunError
 from ..inlining import inline
 from ..ir import ModelData
-from ..types import DType, TensorType, as_dtype, float64
-from .evaluation import STRUCTURAL, Evaluation, Unknown, limits
+from ..types import DType, TensorType, Type, as_dtype, float64
+from .evaluation import STRUCTURAL, Computed, Evaluation, Undefined, Unknown, limits
+from .witnesses import run
 
 AGREE, NOTE, UNDEFINED, FAILED, REFUTED = "agree", "note", "undefined", "failed", "refuted"
+
+_NAN = "NaN at other places"
+_LOST = "before leaves the range of float64"
 
 _SAMPLES = 6
 """How often a side is computed with random roundings."""
 
-_OPTIONS = {"graph_optimization_level": "ORT_DISABLE_ALL", "intra_op_num_threads": 1, "inter_op_num_threads": 1}
-
-Run = Callable[[ModelData, Mapping[str, Any]], Sequence[Any]]
-"""Runs a model in its own dtypes; raises `RunError`."""
+Feeds = Mapping[str, Any]
 
 
 class Judgement(NamedTuple):
@@ -42,120 +43,146 @@ class Judgement(NamedTuple):
     """What the two sides gave, where they were compared."""
 
 
-def run_plainly(model: ModelData, feeds: Mapping[str, Any]) -> Sequence[Any]:
-    """A model's outputs on ONNX Runtime, one thread, nothing optimised."""
-    return tuple(runtime.run(model, feeds, options=_OPTIONS, symbols=False).values())
+class Side(Protocol):
+    """One of two things that are compared: what a judge needs to know of it."""
+
+    @property
+    def types(self) -> Sequence[Type | None]:
+        """The types of the outputs; none where they are not known before a run."""
+
+    def compute(self, feeds: Feeds, *, noise: int | None = None) -> Computed:
+        """The outputs in float64, with random roundings if a seed for these is given.
+
+        Raises:
+            RunError: it fails.
+        """
+
+    def run(self, feeds: Feeds) -> Sequence[Any] | Refusal | Crash:
+        """The outputs in their own dtypes, on the runtime."""
+
+    def run_reference(self, feeds: Feeds) -> Sequence[Any]:
+        """The outputs in their own dtypes, without the runtime."""
+
+
+class ModelSide:
+    """A model as one of two sides; it runs on ONNX Runtime, unoptimised, in a process of its own."""
+
+    def __init__(self, model: ModelData) -> None:
+        self.model = inline(model) if model.functions else model
+        self.types = [value.type for _, value in self.model.graph.outputs]
+        self._names = {value.name for value in self.model.graph.inputs}
+        self._refused: Refusal | None = None
+
+    def compute(self, feeds: Feeds, *, noise: int | None = None) -> Evaluation:
+        """The outputs in float64."""
+        return Evaluation(self.model, feeds, wide=True, noise=noise)
+
+    def run(self, feeds: Feeds) -> Sequence[Any] | Refusal | Crash:
+        """The outputs on ONNX Runtime."""
+        if self._refused is not None:
+            return self._refused
+        given = {name: value for name, value in feeds.items() if name in self._names}
+        found = run(self.model, given, "unoptimised")
+        if isinstance(found, Refusal) and not found.loaded:
+            self._refused = found
+        return found if isinstance(found, (Refusal, Crash)) else list(found.values())
+
+    def run_reference(self, feeds: Feeds) -> Sequence[Any]:
+        """The outputs in their own dtypes, in the reference."""
+        return Evaluation(self.model, feeds, wide=False).outputs
 
 
 class Judge:
-    """Two models with the same inputs, judged draw by draw.
+    """Two sides with the same inputs, judged draw by draw; what `before` gives is right by definition."""
 
-    Args:
-        before: What is right by definition.
-        after: What should do the same.
-        run: Runs a model in its own dtypes; by default ONNX Runtime, unoptimised.
-    """
+    def __init__(self, before: Side, after: Side) -> None:
+        self.before = before
+        self.after = after
 
-    def __init__(self, before: ModelData, after: ModelData, *, run: Run = run_plainly) -> None:
-        self.before = inline(before) if before.functions else before
-        self.after = inline(after) if after.functions else after
-        self._run = run
-        self._native = [True, True]
-        """Whether the runtime takes each side."""
-
-    def judge(self, feeds: Mapping[str, Any]) -> Judgement:
+    def judge(self, feeds: Feeds) -> Judgement:
         """Judge one draw."""
         try:
-            before = Evaluation(self.before, feeds, wide=True)
+            before = self.before.compute(feeds)
+        except Undefined as problem:
+            return Judgement(UNDEFINED, str(problem))
         except RunError as error:
-            return Judgement(FAILED, f"before: {error}")
-        if before.undefined:
-            return Judgement(UNDEFINED, before.undefined)
+            return Judgement(FAILED, f"before: {_first(error)}")
         try:
-            after = Evaluation(self.after, feeds, wide=True)
+            after = self.after.compute(feeds)
+        except Undefined as problem:
+            order = str(problem).startswith("the place of NaN")  # which the standard leaves to runtimes
+            return Judgement(UNDEFINED, str(problem)) if order else Judgement(REFUTED, f"only after: {problem}")
         except Unknown as error:
-            return Judgement(FAILED, f"after: {error}")
+            return Judgement(FAILED, f"after: {_first(error)}")
         except RunError as error:
-            return self._confirmed_failure(feeds, error)
-        if after.undefined:
-            if after.undefined.startswith("the place of NaN"):
-                return Judgement(UNDEFINED, after.undefined)
-            return Judgement(REFUTED, f"only after: {after.undefined}")
-        return _Draw(self, feeds, before, after).judgement()
-
-    def _confirmed_failure(self, feeds: Mapping[str, Any], error: RunError) -> Judgement:
-        try:
-            self._run(self.after, feeds)
-        except RunError:
-            return Judgement(REFUTED, f"only after, it fails: {str(error).splitlines()[0]}")
-        return Judgement(NOTE, f"the reference alone fails after: {error}")
-
-    def run(self, place: int, feeds: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The outputs of a side (0 before, 1 after) in its own dtypes on the runtime; None where it does not run."""
-        if not self._native[place]:
-            return None
-        try:
-            return self._run((self.before, self.after)[place], feeds)
-        except RunError:
-            self._native[place] = False
-            return None
+            if isinstance(self.after.run(feeds), (Refusal, Crash)):
+                return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
+            return Judgement(NOTE, f"only the reference fails after: {_first(error)}")
+        return Draw(self, feeds, before, after).judgement()
 
 
-class _Draw:
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+class Draw:
     """One draw on which both sides were computed."""
 
-    def __init__(self, judge: Judge, feeds: Mapping[str, Any], before: Evaluation, after: Evaluation) -> None:
+    def __init__(self, judge: Judge, feeds: Feeds, before: Computed, after: Computed) -> None:
         self._judge, self._feeds, self._before, self._after = judge, feeds, before, after
-        self._ran: list[Sequence[Any]] | None = None
-        self._spreads: list[list[Any]] | None = None
+        self._ran: list[Sequence[Any]] | Judgement | None = None
+        self._spreads: list[Any] | None = None
         self._moved_only = (before.operators | after.operators) <= STRUCTURAL
-        self._with_infinity = any(
-            isinstance(item, np.ndarray) and item.dtype.kind not in "iubcOUS" and bool(np.any(np.isinf(item)))
-            for item in feeds.values()
-        )
+        self._with_infinity = any(map(_has_infinity, feeds.values()))
 
     def judgement(self) -> Judgement:
         """What comes of the draw, over all outputs."""
-        types = [[value.type for _, value in side.graph.outputs] for side in (self._judge.before, self._judge.after)]
-        outputs = list(zip(self._before.outputs, self._after.outputs, *types, strict=True))
-        for index, (truth, other, kind, after) in enumerate(outputs):
-            problem = _form(truth, other, kind, after)
-            if problem:
-                return Judgement(REFUTED, problem, index, truth, other)
         notes: list[Judgement] = []
-        for index, (truth, other, kind, _) in enumerate(outputs):
-            for found in (self._exactly(index, truth, other, kind), self._roundings(index, truth, kind)):
-                if found is not None and found.kind == REFUTED:
-                    return found
-                if found is not None:
-                    notes.append(found)
+        for index in range(len(self._before.outputs)):
+            found = self.compare(index)
+            if found.kind == REFUTED:
+                return found
+            if found.kind != AGREE:
+                notes.append(found)
         return notes[0] if notes else Judgement(AGREE)
+
+    def compare(self, index: int) -> Judgement:
+        """What comes of one output: its form first, then in float64, then in its own dtype."""
+        truth, other = self._before.outputs[index], self._after.outputs[index]
+        types = [side.types[index] if side.types else None for side in (self._judge.before, self._judge.after)]
+        problem = _form(truth, other, *types)
+        if problem:
+            return Judgement(REFUTED, problem, index, truth, other)
+        kind = types[0] or types[1]
+        dtype = kind.dtype if isinstance(kind, TensorType) else None
+        return self._exactly(index, truth, other, dtype) or self._roundings(index, truth, dtype) or Judgement(AGREE)
 
     # In float64
 
-    def _exactly(self, index: int, truth: Any, other: Any, kind: Any) -> Judgement | None:
+    def _exactly(self, index: int, truth: Any, other: Any, dtype: DType | None) -> Judgement | None:
         """Whether the sides are the same in float64; None where they are."""
-        dtype = kind.dtype if isinstance(kind, TensorType) else None
         reason = self._difference(index, truth, other, dtype)
         if reason is None:
             return None
         if self._before.lost:
-            return Judgement(NOTE, "before leaves the range of float64", index)
+            return Judgement(NOTE, _LOST, index)
         if dtype is float64 and (self._before.strayed or self._after.strayed or self._after.lost):
             return Judgement(NOTE, "a number leaves the range of float64", index)
-        if self._with_infinity and reason == "NaN at other places":
+        if self._with_infinity and reason == _NAN:
             return Judgement(NOTE, "NaN of infinities that were given", index)
         ran = self._runs()
-        if ran is not None and _alike(ran[0][index], ran[1][index]):
+        if isinstance(ran, Judgement):
+            return ran if ran.kind == REFUTED else Judgement(REFUTED, reason, index, truth, other)
+        if _alike(ran[0][index], ran[1][index]):
             return Judgement(NOTE, "the runtime sees no difference", index, truth, other)
-        shown = (ran[0][index], ran[1][index]) if ran is not None else (truth, other)
-        return Judgement(REFUTED, reason, index, *shown)
+        return Judgement(REFUTED, reason, index, ran[0][index], ran[1][index])
 
     def _difference(self, index: int, truth: Any, other: Any, dtype: DType | None) -> str | None:
         if not isinstance(truth, np.ndarray):
             return None if _alike(truth, other) else "other values"
         if truth.dtype.kind != "f" or dtype is None:
-            wrong = truth != other if truth.dtype.kind != "c" else ~((truth == other) | (np.isnan(truth) & np.isnan(other)))
+            same = truth == other
+            wrong = ~(same | (np.isnan(truth) & np.isnan(other))) if truth.dtype.kind == "c" else ~same
             if not bool(np.any(wrong)):
                 return None
             spread = self._spread(index)
@@ -164,15 +191,13 @@ class _Draw:
         masks = _masks(truth, other)
         if masks:
             return masks
-        finite = np.isfinite(truth)
-        gap = np.abs(truth - other, where=finite, out=np.zeros(truth.shape))
+        gap = _gap(truth, other)
         if self._moved_only:
             return "other numbers" if bool(np.any(gap > 0)) else None
         allowed = 4 * _ulps(truth, dtype)
         if not bool(np.any(gap > allowed)):
             return None
         spread = self._spread(index)
-        assert spread is not None
         excess = gap > allowed + 2 * spread
         if not bool(np.any(excess)):
             return None
@@ -181,68 +206,89 @@ class _Draw:
 
     # In their own dtypes
 
-    def _roundings(self, index: int, truth: Any, kind: Any) -> Judgement | None:
+    def _roundings(self, index: int, truth: Any, dtype: DType | None) -> Judgement | None:
         """Whether after errs more than before does, beyond what rounding explains; None where it does not."""
-        dtype = kind.dtype if isinstance(kind, TensorType) else None
-        if not isinstance(truth, np.ndarray) or dtype is None or dtype.kind != "float":
-            return None
-        strayed = self._before.strayed or self._after.strayed
         ran = self._runs()
-        if ran is None:
-            return Judgement(NOTE, "no runtime here runs both sides", index)
+        if isinstance(ran, Judgement):
+            return ran
+        if not isinstance(truth, np.ndarray) or dtype is None or dtype.kind != "float":
+            return None if _alike(*(side[index] for side in ran)) else self._disputed(index, truth, ran)
         before, after = (np.asarray(side[index]).astype(np.float64) for side in ran)
         if before.shape != truth.shape or after.shape != truth.shape:
             return Judgement(NOTE, "the runtime gives another shape than the reference", index, before, after)
-        if strayed:
-            return None if _masks(truth, after) is None else Judgement(NOTE, strayed, index, before, after)
+        strayed = self._before.strayed or self._after.strayed
+        if strayed or self._before.lost:
+            reason = strayed or _LOST
+            return None if _masks(truth, after) is None else Judgement(NOTE, reason, index, before, after)
         if _masks(truth, before):
             return Judgement(NOTE, "the runtime and the reference disagree before", index, before, truth)
         masks = _masks(before, after)
         if masks:
             return Judgement(REFUTED, f"{masks}, in {dtype}", index, before, after)
-        finite = np.isfinite(truth)
-        errors = [np.abs(run - truth, where=finite, out=np.zeros(truth.shape)) for run in (before, after)]
+        errors = [_gap(run, truth) for run in (before, after)]
         allowed = 4 * errors[0] + 4 * _ulps(truth, dtype)
         if not bool(np.any(errors[1] > allowed)):
             return None
+        # what kernels approximate is exact to a part of the largest number, not of each
+        largest = 4 * _ulps(np.array(max(self._before.largest, self._after.largest)), dtype)
+        if not bool(np.any(errors[1] > 4 * errors[0] + largest)):
+            return None
         spread = self._spread(index)
-        assert spread is not None
-        excess = errors[1] > 4 * np.maximum(errors[0], spread) + 4 * _ulps(truth, dtype)
+        excess = errors[1] > np.maximum(4 * np.maximum(errors[0], spread) + 4 * _ulps(truth, dtype), largest)
         if not bool(np.any(excess)):
             return None
         place = np.unravel_index(int(np.argmax(np.where(excess, errors[1], 0))), truth.shape)
         reason = f"an error of {errors[1][place]:.2g} where before has {errors[0][place]:.2g}, in {dtype}"
         return Judgement(REFUTED, reason, index, before, after)
 
-    def _runs(self) -> list[Sequence[Any]] | None:
+    def _disputed(self, index: int, truth: Any, ran: Sequence[Sequence[Any]]) -> Judgement | None:
+        """What is no float and differs only in the runs: rounding decided it, or runtime and reference differ."""
+        spread = self._spread(index)
+        if spread is not None and bool(np.any(spread)):
+            return None
+        return Judgement(NOTE, "the runtime and the reference disagree", index, ran[0][index], ran[1][index])
+
+    def _runs(self) -> list[Sequence[Any]] | Judgement:
         """What both sides give in their own dtypes: on the runtime, or where it takes not both, in the reference."""
         if self._ran is None:
-            found = [self._judge.run(place, self._feeds) for place in (0, 1)]
-            if found[0] is None or found[1] is None:
-                try:
-                    found = [
-                        Evaluation(side, self._feeds, wide=False).outputs
-                        for side in (self._judge.before, self._judge.after)
-                    ]
-                except GraphError:
-                    return None
-            self._ran = [side for side in found if side is not None]
+            self._ran = self._run_both()
         return self._ran
 
+    def _run_both(self) -> list[Sequence[Any]] | Judgement:
+        sides = (self._judge.before, self._judge.after)
+        before, after = (side.run(self._feeds) for side in sides)
+        if isinstance(after, Crash) and not isinstance(before, (Crash, Refusal)):
+            return Judgement(REFUTED, f"only after, the runtime dies: {after}")
+        if isinstance(before, Crash) or isinstance(after, Crash):
+            return Judgement(NOTE, f"the runtime dies: {before if isinstance(before, Crash) else after}")
+        if not isinstance(before, Refusal) and not isinstance(after, Refusal):
+            return [before, after]
+        try:
+            return [side.run_reference(self._feeds) for side in sides]
+        except GraphError as error:
+            return Judgement(NOTE, f"neither the runtime nor the reference runs it: {_first(error)}")
+
     def _spread(self, index: int) -> Any:
-        """How far roundings at random move an output; of what is no float, whether they do."""
+        """How far roundings at random move an output; of what is no float, whether they do. None if never."""
         if self._spreads is None:
-            self._spreads = []
-            for place, _ in enumerate(self._before.outputs):
-                self._spreads.append(None)  # type: ignore[arg-type]
-            for model, known in ((self._judge.before, self._before), (self._judge.after, self._after)):
+            self._spreads = [None] * len(self._before.outputs)
+            for side, known in ((self._judge.before, self._before), (self._judge.after, self._after)):
                 for seed in range(_SAMPLES):
-                    blurred = Evaluation(model, self._feeds, wide=True, noise=seed).outputs
-                    for place, (noisy, plain) in enumerate(zip(blurred, known.outputs, strict=True)):
-                        moved = _distance(noisy, plain)
+                    try:
+                        blurred = side.compute(self._feeds, noise=seed).outputs
+                    except RunError:  # a rounding decides whether it is defined
+                        blurred = [None] * len(self._spreads)
+                    for place, noisy in enumerate(blurred):
+                        moved = _distance(noisy, known.outputs[place])
                         have = self._spreads[place]
                         self._spreads[place] = moved if have is None else np.maximum(have, moved)
         return self._spreads[index]
+
+
+def _has_infinity(item: Any) -> bool:
+    if not isinstance(item, np.ndarray) or item.dtype.kind in "iubcOUS":
+        return False
+    return bool(np.any(np.isinf(item.astype(np.float64))))
 
 
 def _distance(noisy: Any, plain: Any) -> Any:
@@ -272,7 +318,7 @@ def _form(truth: Any, other: Any, kind: Any, after: Any) -> str | None:
 def _masks(truth: np.ndarray, other: np.ndarray) -> str | None:
     """What differs of two float arrays in NaN and infinities."""
     if bool(np.any(np.isnan(truth) != np.isnan(other))):
-        return "NaN at other places"
+        return _NAN
     infinite = np.isinf(truth) | np.isinf(other)
     if bool(np.any(infinite & (truth != other))):
         return "infinities at other places"
@@ -302,6 +348,10 @@ def _alike(one: Any, other: Any) -> bool:
     wide = [item.astype(np.float64) for item in (a, b)]
     if _masks(*wide):
         return False
-    finite = np.isfinite(wide[0])
-    gap = np.abs(wide[0] - wide[1], where=finite, out=np.zeros(a.shape))
-    return not bool(np.any(gap > 2 * _ulps(wide[0], dtype)))
+    return not bool(np.any(_gap(*wide) > 2 * _ulps(wide[0], dtype)))
+
+
+def _gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far apart two arrays are, where both are finite."""
+    with np.errstate(all="ignore"):
+        return np.where(np.isfinite(one) & np.isfinite(other), np.abs(one - other), 0.0)

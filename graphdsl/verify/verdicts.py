@@ -25,6 +25,8 @@ _MOST_WRITTEN = 2000
 class Refuted(GraphError, AssertionError):
     """A counterexample was found: two models that should agree do not, or a rule changes what models compute."""
 
+    __module__ = "graphdsl.verify"
+
     def __init__(
         self,
         message: str,
@@ -52,6 +54,8 @@ class Refuted(GraphError, AssertionError):
 
 class Unfired(GraphError, AssertionError):
     """A rule fired on nothing that its pattern admits, so that nothing is known of it; the message says why."""
+
+    __module__ = "graphdsl.verify"
 
 
 @dataclass

@@ -1,0 +1,216 @@
+"""Whether the judge rejects what it must, and accepts what it must: judging.py, evaluation.py."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphdsl as gd
+from graphdsl import op
+from graphdsl.types import tensor_type
+from graphdsl.verify.evaluation import Evaluation
+from graphdsl.verify.judging import AGREE, FAILED, NOTE, REFUTED, UNDEFINED, Judge, Judgement, ModelSide
+
+
+def normal(*shape: int) -> np.ndarray:
+    """Draws from the normal distribution, in float32."""
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def judged(before: Callable[..., Any], after: Callable[..., Any], *arrays: np.ndarray, opset: int = 21) -> Judgement:
+    """What the judge says of two expressions on one draw."""
+    with gd.opset(opset):
+        inputs = [gd.input(f"x{i}", tensor_type(gd.constant(a).dtype, a.shape)) for i, a in enumerate(arrays)]
+        models = [gd.build({"y": expression(*inputs)}, inputs=inputs) for expression in (before, after)]
+    return Judge(*map(ModelSide, models)).judge({f"x{i}": a for i, a in enumerate(arrays)})
+
+
+def single(*numbers: float) -> np.ndarray:
+    return np.array(numbers, np.float32)
+
+
+def in_parts(x: Any) -> Any:
+    return op.ReduceSum(op.ReduceSum(x.reshape([100, 100]), [0]), [0, 1], keepdims=0)
+
+
+def logistic(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+MAX = float(np.finfo(np.float32).max)
+MASK = single(0, -1e9, 0, -MAX)
+LARGE = single(3e8, 1, 1e10)
+
+ACCEPTED: dict[str, tuple[Any, ...]] = {
+    "reassociation of 10,000 values": (lambda x: op.ReduceSum(x, [0], keepdims=0), in_parts, normal(10000)),
+    "of positive ones": (lambda x: op.ReduceSum(x, [0], keepdims=0), in_parts, abs(normal(10000))),
+    "sums that cancel": (lambda a, b, c: (a + b) + c, lambda a, b, c: a + (b + c), LARGE, 3 - LARGE, single(1, 2, 0.3)),
+    "largest + largest - largest": (lambda a: (a + a) - a, lambda a: a + (a - a), single(MAX)),
+    "a reciprocal": (lambda a, b: a / b, lambda a, b: a * op.Reciprocal(b), normal(50), normal(50)),
+    "sigmoid written out": (op.Sigmoid, logistic, np.concatenate([normal(50) * 30, normal(50) * 3000])),
+    "exp of a sum": (
+        lambda a, b, c: np.exp((a + b) + c),
+        lambda a, b, c: np.exp(a + (b + c)),
+        normal(50) * 20,
+        normal(50) * 9,
+        normal(2, 25).ravel(),
+    ),
+    "gelu written out": (op.Gelu, lambda x: x * 0.5 * (1 + op.Erf(x / 1.41421356)), normal(3, 4) * 3),
+    "products of matrices": (
+        lambda a: (a @ (a * 3)) @ a,
+        lambda a: a @ ((a * 3) @ a),
+        normal(8, 8) * 1000,
+    ),
+    "a floor near a jump": (
+        lambda a, b, c: np.floor((a + b) + c),
+        lambda a, b, c: np.floor(a + (b + c)),
+        normal(50),
+        1 - normal(50),
+        normal(50) * 2,
+    ),
+    "a comparison near a tie": (
+        lambda a, b, c: (a + b) + c > 1,
+        lambda a, b, c: a + (b + c) > 1,
+        normal(50),
+        1 - normal(50),
+        normal(50) * 1e-7,
+    ),
+    "the difference of infinities": (lambda a: a - a, lambda a: a * 0, single(np.inf, 1)),
+    "the other way round": (lambda a: a * 2, lambda a: a + a, normal(50).astype(np.float16)),
+    "a factor that masks do not hide": (
+        lambda x: op.Softmax(x * 0.125 + MASK),
+        lambda x: op.Softmax(x / 8 + MASK),
+        normal(3, 4),
+    ),
+    "integers that wrap": (lambda a: (a + 1) - 1, lambda a: a, np.array([2**31 - 1, 5], np.int32)),
+    "loops": (
+        lambda a: op.Loop(np.int64(3), None, a, body=lambda i, c, s: (c, s + s)),
+        lambda a: op.Loop(np.int64(3), None, a, body=lambda i, c, s: (c, s * 2)),
+        normal(3),
+    ),
+    "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Tile(a, [2]), np.array(["a", "é"], object)),
+}
+
+REJECTED: dict[str, tuple[Any, ...]] = {
+    "a coefficient wrong by 1e-6": (lambda x: x * 0.1, lambda x: x * (0.1 * (1 + 1e-6)), normal(50)),
+    "the same of float64": (
+        lambda x: x * 0.1,
+        lambda x: x * (0.1 * (1 + 1e-14)),
+        normal(50).astype(np.float64),
+    ),
+    "the root of a square": (lambda x: op.Sqrt(x * x), lambda x: x, normal(50)),
+    "the log of softmax": (op.LogSoftmax, lambda x: op.Log(op.Softmax(x)), single(-1000, 0, 1)),
+    "a lost cast": (lambda x: x.astype(gd.float16).astype(gd.float32), lambda x: x, normal(3, 4)),
+    "an approximation": (lambda x: op.Gelu(x, approximate="tanh"), op.Gelu, normal(3, 4)),
+    "a lost NaN": (
+        lambda x: x * 0,
+        lambda x: op.ConstantOfShape(op.Shape(x), value=single(0)),
+        single(np.nan, 1),
+    ),
+    "a lost infinity": (op.IsInf, lambda x: op.Not(x == x), single(np.inf)),
+    "an overflow of integers": (lambda a: op.Div(a * 2, 2), lambda a: a, np.array([2**30, 5], np.int32)),
+    "swapped operands": (lambda a, b: a - b, lambda a, b: b - a, normal(3), normal(3)[::-1] * 2),
+    "a wrong axis": (lambda x: op.Softmax(x, axis=0), lambda x: op.Softmax(x, axis=1), normal(2, 2)),
+    "another shape": (lambda x: op.ReduceSum(x, [0]), lambda x: op.ReduceSum(x, [0], keepdims=0), normal(2, 2)),
+    "another dtype": (lambda x: x, lambda x: x.astype(gd.float64), normal(2)),
+    "a factor behind a mask": (
+        lambda x: op.Softmax(x * 0.125 + MASK),
+        lambda x: op.Softmax(x * 0.12501 + MASK),
+        normal(3, 4),
+    ),
+    "a floor that is off at integers": (np.floor, lambda x: np.ceil(x) - 1, single(1.5, 2)),
+    "an integer division by zero": (lambda a, b: a, lambda a, b: op.Div(a * b, b), np.arange(3), np.arange(3)),
+    "moved numbers": (lambda x: op.Transpose(x), lambda x: x, normal(2, 2)),
+    "one body of a branch": (
+        lambda x: op.If(op.ReduceMax(x, keepdims=0) > 0, then_branch=lambda: x, else_branch=lambda: -x),
+        lambda x: x,
+        single(-1),
+    ),
+    "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Expand(a, [2]), np.array(["a", "é"], object)),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_the_judge_accepts(case: str) -> None:
+    found = judged(*ACCEPTED[case])
+    assert found.kind in (AGREE, NOTE), found
+
+
+@pytest.mark.parametrize("case", REJECTED)
+def test_the_judge_rejects(case: str) -> None:
+    assert judged(*REJECTED[case]).kind == REFUTED
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "array", "reason"),
+    [
+        (lambda x: x / x, lambda x: x * op.Reciprocal(x), single(1e-40), "an input leaves the normal range of float32"),
+        (lambda x: (x + x) - x, lambda x: x, single(MAX), "Add leaves the normal range of float32"),
+        (lambda x: op.Log(op.Softmax(x)), op.LogSoftmax, single(-1e4, 0), "before leaves the range of float64"),
+        (lambda x: x * 2 - x, lambda x: x, single(np.inf), "NaN of infinities that were given"),
+    ],
+)
+def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarray, reason: str) -> None:
+    found = judged(before, after, array)
+    assert (found.kind, found.reason) == (NOTE, reason)
+
+
+@pytest.mark.parametrize(
+    ("expression", "array", "reason"),
+    [
+        (lambda x: op.Div(x, x), np.arange(3), "an integer division by zero"),
+        (lambda x: op.Mod(x, x), np.arange(3), "an integer division by zero"),
+        (lambda x: op.Div(x, -1), np.array([-(2**63)]), "the least integer divided by -1"),
+        (lambda x: x.astype(gd.int8), single(128), "a cast to int8 of what it does not hold"),
+        (lambda x: x.astype(gd.uint8), single(np.nan), "a cast to uint8 of what it does not hold"),
+        (lambda x: op.Pow(x, x), np.array([-2]), "a negative power of an integer"),
+        (lambda x: op.Pow(x, x), np.array([40]), "a power beyond its integer dtype"),
+        (lambda x: op.ArgMax(x), single(1, np.nan), "the place of NaN in ArgMax"),
+        (lambda x: op.ReduceMax(x), single(), "ReduceMax of nothing"),
+        (
+            lambda x: op.BitShift(x, x, direction="LEFT"),
+            np.array([8], np.uint8),
+            "a shift by the width or more",
+        ),
+    ],
+)
+def test_what_the_standard_does_not_define_is_set_aside(expression: Any, array: np.ndarray, reason: str) -> None:
+    found = judged(expression, expression, array)
+    assert (found.kind, found.reason) == (UNDEFINED, reason)
+
+
+@pytest.mark.parametrize("array", [single(-128.9, 127.9), single(0)])
+def test_casts_that_fit_are_defined(array: np.ndarray) -> None:
+    assert judged(lambda x: x.astype(gd.int8), lambda x: x.astype(gd.int8), array).kind == AGREE
+
+
+def test_an_error_before_is_no_refutation_and_one_after_is() -> None:
+    x, index = np.arange(3), np.array([5])
+    gathers = (lambda x, i: op.Gather(x, i), lambda x, i: op.Gather(x, i))
+    assert judged(*gathers, x, index).kind == FAILED
+    found = judged(lambda x, i: op.Expand(i, op.Shape(i)), gathers[1], x, index)
+    assert found.kind == REFUTED and found.reason.startswith("only after, it fails: Gather: ")
+
+
+def test_the_truth_is_in_float64_and_keeps_casts() -> None:
+    x = gd.input("x", gd.float32[1])
+    third = single(1 / 3)
+    model = gd.build([x * x, (x * x).astype(gd.float16), x.astype(gd.float64)])
+    found = [array.item() for array in Evaluation(model, {"x": third}, wide=True).outputs]
+    exact = third.astype(np.float64).item()
+    assert found == [exact**2, float(np.float16(exact**2)), exact]
+
+
+def test_what_has_no_variant_for_float64_is_computed_in_its_own_dtype() -> None:
+    x = gd.input("x", gd.float32[2])
+    model = gd.build(op.DequantizeLinear(op.QuantizeLinear(x, np.float32(0.1)), np.float32(0.1)))
+    assert judged(lambda x: x, lambda x: x, single(0.25)).kind == AGREE
+    (found,) = Evaluation(model, {"x": single(0.25, 3)}, wide=True).outputs
+    assert found.dtype == np.float64 and found.tolist() == (single(0.2, 3.0)).astype(np.float64).tolist()
+
+
+def test_every_value_has_its_own_dtype_without_widening() -> None:
+    x = gd.input("x", gd.float16[2])
+    evaluation = Evaluation(gd.build(x * 3), {"x": np.array([0.1, 1e4], np.float16)}, wide=False)
+    assert evaluation.outputs[0].dtype == np.float16
