@@ -122,6 +122,13 @@ LAYERS = {
     "verify.ranges": "what operators demand of the values of inputs",
     "verify.inputs": "feeds of a model, within those ranges",
     "verify.witnesses": "who runs models",
+    "verify.undefined": "what the standard leaves undefined, where nothing is compared",
+    "verify.precise": "operators computed more carefully than the reference does",
+    "verify.evaluation": "models in float64, value by value",
+    "verify.judging": "whether two sides agree on one draw",
+    "verify.draws": "the draws on which sides are compared",
+    "verify.verdicts": "what comes of a verification",
+    "verify.equivalence": "models against models and functions",
     "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
 }
 """Each module, top layer first, and why it stands where it does."""

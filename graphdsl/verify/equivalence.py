@@ -6,9 +6,6 @@ from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as seeded
-from hypothesis import strategies as st
 
 from ..emission import Emitter
 from ..errors import BuildError, RunError
@@ -17,40 +14,10 @@ from ..ir import ModelData, Node, Output
 from ..loading import Source, load
 from ..sites import at, caller
 from ..types import DType, TensorType, Type, as_dtype, may_be
+from .draws import Found, draws, search
 from .evaluation import Computed, Evaluation, limits
-from .inputs import feeds as feeds_of
 from .judging import REFUTED, Draw, Judge, Judgement, ModelSide
 from .verdicts import Refuted, Verdict, message, program
-
-PLAIN = ("nan", "infinity", "subnormal", "extreme")
-"""The edges that half of the draws leave out: an extreme number hides what ordinary ones show."""
-
-
-class Found(Exception):
-    """A refutation on the way through Hypothesis, which makes its example small."""
-
-    def __init__(self, feeds: Mapping[str, Any], judgement: Judgement) -> None:
-        self.feeds, self.judgement = feeds, judgement
-
-
-def search(test: Callable[..., None], *strategies: st.SearchStrategy[Any], examples: int, seed: int) -> Found | None:
-    """The smallest example on which a test raises `Found`; None where it raises on none."""
-    quiet = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
-    try:
-        quiet(seeded(seed)(given(*strategies)(test)))()
-    except Found as found:
-        return found
-    return None
 
 
 def equivalent(
@@ -104,7 +71,7 @@ def equivalent(
         found = Found(arrays, judgement) if judgement.kind == REFUTED else None
         verdict.count(judgement)
     else:
-        found = search(_judging(judge, verdict), _draws(one, without, sizes), examples=examples, seed=seed)
+        found = search(_judging(judge, verdict), [draws(one, without, sizes)], examples=examples, seed=seed)
     if found is not None:
         raise refutation(subject, one, other, found.feeds, found.judgement)
     return verdict
@@ -118,13 +85,6 @@ def _judging(judge: Judge, verdict: Verdict) -> Callable[[Mapping[str, Any]], No
             raise Found(drawn, judgement)
 
     return test
-
-
-def _draws(
-    model: ModelData, without: Sequence[str], sizes: Mapping[str, int] | None
-) -> st.SearchStrategy[dict[str, Any]]:
-    plain = feeds_of(model, without={*PLAIN, *without}, sizes=sizes)
-    return plain | feeds_of(model, without=without, sizes=sizes)
 
 
 def _check_interfaces(before: ModelData, after: ModelData) -> None:
@@ -247,7 +207,7 @@ def matches(
     what = f"model {subject.graph.name!r}"
     verdict = Verdict(what)
     judge = Judge(_FunctionSide(function, subject), ModelSide(subject))
-    found = search(_judging(judge, verdict), _draws(subject, without, sizes), examples=examples, seed=seed)
+    found = search(_judging(judge, verdict), [draws(subject, without, sizes)], examples=examples, seed=seed)
     if found is None:
         return verdict
     text = message(what, found.judgement, found.feeds, None, output_names(subject)[found.judgement.output])

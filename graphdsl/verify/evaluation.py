@@ -329,7 +329,7 @@ def terms(given: Sequence[Any], found: Any) -> float:
     size: int = max(1, found.size if isinstance(found, np.ndarray) else 1)
     if len(sizes) < 2:
         return max(1.0, sizes[0] / size) if sizes else 1.0
-    return max(1.0, float(sizes[0]) * sizes[1] / size) ** 0.5
+    return float(max(1.0, sizes[0] * sizes[1] / size) ** 0.5)
 
 
 # Nodes alone

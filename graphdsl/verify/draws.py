@@ -1,0 +1,102 @@
+"""The draws on which two sides are compared: ordinary numbers in half of them, and special ones often enough.
+
+An extreme number hides what ordinary ones show, and what only a NaN or an overflow shows is shown by one of a kind. So
+a draw is ordinary, or ordinary but for a few numbers of one kind, or whatever the input takes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+
+from ..ir import ModelData
+from ..types import DType, as_dtype
+from .inputs import feeds
+from .judging import Judgement
+
+PLAIN = frozenset({"nan", "infinity", "subnormal", "extreme"})
+"""The edges that ordinary draws leave out."""
+
+_ORDINARY, _ANY = 5, 1
+"""How many of the draws are of these kinds, for each one with special numbers."""
+
+
+@cache
+def _specials(dtype: DType) -> dict[str, np.ndarray]:
+    """Special floats by the edge that they are."""
+    known: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
+    most, least, tiny = (float(x) for x in (known.max, known.smallest_normal, known.smallest_subnormal))
+    groups = {
+        "nan": [np.nan],
+        "infinity": [np.inf, -np.inf],
+        "large": [100.0, -100.0, 1e3, -1e3, 1e4, -1e4],
+        "extreme": [most, -most, least, -least, most / 2],
+        "subnormal": [tiny, -tiny, least / 2],
+    }
+    with np.errstate(all="ignore"):
+        return {name: np.array(numbers).astype(dtype.numpy) for name, numbers in groups.items()}
+
+
+@st.composite
+def draws(
+    draw: st.DrawFn, model: ModelData, without: Iterable[str] = (), sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Feeds of a model."""
+    left_out = frozenset(without)
+    kinds = [name for name in ("nan", "infinity", "large", "extreme", "subnormal") if name not in left_out]
+    kind = draw(st.integers(0, _ORDINARY + _ANY + len(kinds) - 1))
+    if _ORDINARY <= kind < _ORDINARY + _ANY:
+        return dict(draw(feeds(model, without=left_out, sizes=sizes)))
+    found: dict[str, Any] = dict(draw(feeds(model, without=PLAIN | left_out, sizes=sizes)))
+    if kind >= _ORDINARY:
+        for name, item in found.items():
+            found[name] = _spiced(draw, item, kinds[kind - _ORDINARY - _ANY])
+    return found
+
+
+def _spiced(draw: st.DrawFn, item: Any, kind: str) -> Any:
+    """An array with one or two special numbers, if it has floats."""
+    if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "biuOUSc":
+        return item
+    dtype = as_dtype(item.dtype)
+    if dtype.kind != "float" or dtype.bits < 16:
+        return item
+    numbers = _specials(dtype)[kind]
+    copied = item.copy()
+    for _ in range(draw(st.integers(0, 2))):
+        place, number = divmod(draw(st.integers(0, item.size * len(numbers) - 1)), len(numbers))
+        copied.reshape(-1)[place] = numbers[number]
+    return copied
+
+
+class Found(Exception):
+    """A refutation on the way through Hypothesis, which makes its example small."""
+
+    def __init__(self, feeds: Mapping[str, Any], judgement: Judgement, of: Any = None) -> None:
+        self.feeds, self.judgement, self.of = feeds, judgement, of
+
+
+def search(test: Callable[..., None], strategies: Sequence[Any], *, examples: int, seed: int) -> Found | None:
+    """The smallest example on which a test raises `Found`; None where it raises on none."""
+    quiet = settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+    try:
+        decorate: Any = given(*strategies)
+        quiet(seeded(seed)(decorate(test)))()
+    except Found as found:
+        return found
+    return None
