@@ -11,45 +11,45 @@ def _axes(x: np.ndarray, axis: int | None, version: int) -> Any:
     """Along what a vector lies: before opset 13, along everything from the axis on."""
     if version >= 13 or not x.ndim:
         return -1 if axis is None else axis
-    return tuple(range((1 if axis is None else axis) % (x.ndim + 1), x.ndim))
+    first = 1 if axis is None else axis
+    return tuple(range(first + x.ndim if first < 0 else first, x.ndim))
 
 
 def softmax(x: np.ndarray, *, version: int, axis: int | None = None) -> np.ndarray:
     """Softmax, of old opsets too."""
+    if not x.size:
+        return x.copy()
     axes = _axes(x, axis, version)
-    powers = np.exp(x - _largest(x, axes))
+    powers = np.exp(x - np.max(x, axis=axes, keepdims=True))
     result: np.ndarray = powers / np.sum(powers, axis=axes, keepdims=True)
     return result.astype(x.dtype)
 
 
 def log_softmax(x: np.ndarray, *, version: int, axis: int | None = None) -> np.ndarray:
     """LogSoftmax, which the reference computes as the logarithm of Softmax, and so as -inf where that underflows."""
+    if not x.size:
+        return x.copy()
     axes = _axes(x, axis, version)
-    shifted = x - _largest(x, axes)
+    shifted = x - np.max(x, axis=axes, keepdims=True)
     result: np.ndarray = shifted - np.log(np.sum(np.exp(shifted), axis=axes, keepdims=True))
     return result.astype(x.dtype)
 
 
 def hardmax(x: np.ndarray, *, version: int, axis: int | None = None) -> np.ndarray:
     """Hardmax, of old opsets too."""
+    if not x.size:
+        return x.copy()
     axes = _axes(x, axis, version)
     if not isinstance(axes, tuple):
         moved = np.moveaxis(x, axes, -1)
         return np.moveaxis(_hardmax(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape), -1, axes)
     rows = int(np.prod(x.shape[: x.ndim - len(axes)], dtype=np.int64))
-    return _hardmax(x.reshape(rows, x.size // rows if rows else 0)).reshape(x.shape)
+    return _hardmax(x.reshape(rows, -1)).reshape(x.shape)
 
 
 def _hardmax(rows: np.ndarray) -> np.ndarray:
     result = np.zeros_like(rows)
-    if rows.size:
-        result[np.arange(len(rows)), np.argmax(rows, axis=1)] = 1
-    return result
-
-
-def _largest(x: np.ndarray, axes: Any) -> np.ndarray:
-    # an empty vector has no largest number, and none is needed
-    result: np.ndarray = np.max(x, axis=axes, keepdims=True, initial=-np.inf if not x.size else np.min(x))
+    result[np.arange(len(rows)), np.argmax(rows, axis=1)] = 1
     return result
 
 
