@@ -1,4 +1,4 @@
-"""Operators that ONNX's reference evaluator gets wrong, or computes in a way that loses digits; see docs/upstream.md."""
+"""Operators that ONNX's reference evaluator gets wrong, or computes so that digits are lost; see docs/upstream.md."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
