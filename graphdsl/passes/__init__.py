@@ -10,7 +10,9 @@
 
 from . import rules
 from .duplicates import merge_duplicates
+from .fusions import fuse_batch_norm, fuse_gelu, fuse_layer_norm, fuse_matmul_add
 from .identities import debug_to_identity, drop_identity, drop_noops
+from .mergers import merge_casts, merge_pads, merge_reshapes, merge_transposes
 from .storage import constants_to_initializers, initializers_to_constants
 from .unused import dead_code, unused_functions, unused_initializers, unused_opsets
 
@@ -20,8 +22,16 @@ __all__ = [
     "debug_to_identity",
     "drop_identity",
     "drop_noops",
+    "fuse_batch_norm",
+    "fuse_gelu",
+    "fuse_layer_norm",
+    "fuse_matmul_add",
     "initializers_to_constants",
+    "merge_casts",
     "merge_duplicates",
+    "merge_pads",
+    "merge_reshapes",
+    "merge_transposes",
     "rules",
     "unused_functions",
     "unused_initializers",

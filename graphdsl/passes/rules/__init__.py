@@ -4,6 +4,15 @@ identities.py: nodes that give their input back. movement.py: nodes that rearran
 compute, fused.
 """
 
+from .fusion import (
+    batch_norm_into_conv,
+    batch_norm_into_conv_transpose,
+    erf_gelu,
+    layer_norm,
+    layer_norm_shifted,
+    matmul_add_to_gemm,
+    tanh_gelu,
+)
 from .identities import (
     cast_to_own_dtype,
     concat_of_one,
@@ -20,19 +29,44 @@ from .identities import (
     times_one,
     transpose_of_nothing,
 )
+from .movement import (
+    merge_casts,
+    merge_pads,
+    merge_reshapes,
+    merge_transposes,
+    pad_into_conv,
+    reshape_of_flatten,
+    reshape_of_squeeze,
+    squeeze_of_unsqueeze,
+)
 
 __all__ = [
+    "batch_norm_into_conv",
+    "batch_norm_into_conv_transpose",
     "cast_to_own_dtype",
     "concat_of_one",
     "drop_dropout",
     "drop_identity",
+    "erf_gelu",
     "expand_to_own_shape",
     "flatten_to_own_shape",
+    "layer_norm",
+    "layer_norm_shifted",
+    "matmul_add_to_gemm",
+    "merge_casts",
+    "merge_pads",
+    "merge_reshapes",
+    "merge_transposes",
     "one_of_one",
     "pad_by_nothing",
+    "pad_into_conv",
     "plus_nothing",
+    "reshape_of_flatten",
+    "reshape_of_squeeze",
     "reshape_to_own_shape",
     "slice_of_all",
+    "squeeze_of_unsqueeze",
+    "tanh_gelu",
     "tile_once",
     "times_one",
     "transpose_of_nothing",

@@ -103,11 +103,12 @@ def one_of_one(*xs: Tensor) -> Tensor | None:
     return xs[0] if len(xs) == 1 else None
 
 
-def _pad(x: Any, pads: Any, fill: Any = None, axes: Any = None, *, mode: Any) -> Any:
+def pad_at_opset(x: Any, pads: Any, fill: Any = None, axes: Any = None, *, mode: Any) -> Any:
+    """The pattern of a Pad node, which has axes from opset 18 on."""
     return op.Pad(x, pads, fill, axes, mode=mode) if opset_in_force() >= 18 else op.Pad(x, pads, fill, mode=mode)
 
 
-@rule(_pad)
+@rule(pad_at_opset)
 def pad_by_nothing(x: Tensor, pads: Tensor) -> Tensor | None:
     """Pad(x) by zero elements everywhere is x."""
     return x if pads.value is not None and not pads.value.any() else None

@@ -1,0 +1,156 @@
+"""Rules that fuse nodes which compute. The sums run in another order, so the last bits may change."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import op
+from ...building import constant
+from ...rewriting import any_of, rule
+from ...schemas import opset_in_force
+from ...tensor import Tensor
+from ...types import bfloat16, float16, float32, float64
+
+_COMPUTED = (float32, float16, bfloat16)
+"""The dtypes in which the fused operators of the standard are computed in float32, or better."""
+
+
+def _batch_norm(x: Any, scale: Any, bias: Any, mean: Any, var: Any, eps: Any, momentum: Any) -> Any:
+    return op.BatchNormalization(x, scale, bias, mean, var, epsilon=eps, momentum=momentum)
+
+
+def _convolution_normed(
+    x: Any, w: Any, s: Any, t: Any, m: Any, v: Any, b: Any = None, *, eps: Any, momentum: Any, **attrs: Any
+) -> Any:
+    return _batch_norm(op.Conv(x, w, b, **attrs), s, t, m, v, eps, momentum)
+
+
+def _transposed_normed(
+    x: Any, w: Any, s: Any, t: Any, m: Any, v: Any, b: Any = None, *, eps: Any, momentum: Any, **attrs: Any
+) -> Any:
+    return _batch_norm(op.ConvTranspose(x, w, b, **attrs), s, t, m, v, eps, momentum)
+
+
+def _folded(
+    w: Tensor, b: Tensor | None, statistics: tuple[Tensor, ...], eps: float, group: int
+) -> tuple[Tensor, Tensor] | None:
+    """Weights and bias of a convolution that also normalises; `group` is 0 for weights (out, in, ...).
+
+    Computed in float64. None where a part is no constant, or is no float.
+    """
+    arrays = [tensor.value for tensor in (w, *statistics)]
+    if any(array is None for array in arrays) or (b is not None and b.value is None) or opset_in_force() < 7:
+        return None
+    if w.dtype not in (float16, float32, float64, bfloat16):
+        return None
+    weights, scale, shift, mean, var = [np.asarray(array, np.float64) for array in arrays]
+    start = np.zeros_like(mean) if b is None else np.asarray(b.value, np.float64)
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(var + eps)
+        ones = (1,) * (weights.ndim - 2)
+        if group:  # (in, out / group, ...), where the inputs of one group lie together
+            split = weights.reshape(group, weights.shape[0] // group, *weights.shape[1:])
+            scaled = (split * factor.reshape(group, 1, -1, *ones)).reshape(weights.shape)
+        else:
+            scaled = weights * factor.reshape(-1, 1, *ones)
+        moved = (start - mean) * factor + shift
+    dtype = w.dtype.numpy
+    if not np.isfinite(scaled.astype(dtype)).all() or not np.isfinite(moved.astype(dtype)).all():
+        return None
+    name = w.name or None
+    return (
+        constant(scaled.astype(dtype), name and f"{name}_fused"),
+        constant(moved.astype(dtype), name and f"{name}_fused_bias"),
+    )
+
+
+@rule(_convolution_normed)
+def batch_norm_into_conv(
+    x: Tensor, w: Tensor, s: Tensor, t: Tensor, m: Tensor, v: Tensor, b: Tensor | None, eps: float, **attrs: Any
+) -> Tensor | None:
+    """BatchNormalization(Conv(x)) is Conv(x) with other weights, at inference."""
+    found = _folded(w, b, (s, t, m, v), eps, 0)
+    return None if found is None else op.Conv(x, *found, **attrs)
+
+
+@rule(_transposed_normed)
+def batch_norm_into_conv_transpose(
+    x: Tensor, w: Tensor, s: Tensor, t: Tensor, m: Tensor, v: Tensor, b: Tensor | None, eps: float, **attrs: Any
+) -> Tensor | None:
+    """BatchNormalization(ConvTranspose(x)) is ConvTranspose(x) with other weights, at inference."""
+    found = _folded(w, b, (s, t, m, v), eps, int(attrs.get("group", 1)))
+    return None if found is None else op.ConvTranspose(x, *found, **attrs)
+
+
+@rule(lambda a, b, c: a @ b + c)
+def matmul_add_to_gemm(a: Tensor, b: Tensor, c: Tensor) -> Tensor | None:
+    """a @ b + c of matrices is Gemm(a, b, c)."""
+    if a.dtype.kind != "float" or a.rank != 2 or b.rank != 2 or opset_in_force() < 7:
+        return None
+    rows, columns = (a.shape or (None, None))[0], (b.shape or (None, None))[1]
+    if c.shape is None or len(c.shape) > 2:
+        return None
+    for size, wanted in zip(reversed(c.shape), (columns, rows), strict=False):
+        if size is None or not (size == 1 or size == wanted):
+            return None
+    return op.Gemm(a, b, c)
+
+
+def _erf_gelu(x: Any) -> Any:
+    grown = op.Erf(any_of(x / math.sqrt(2), x * (1 / math.sqrt(2)))) + 1
+    return any_of(x * grown * 0.5, x * (grown * 0.5), x * 0.5 * grown)
+
+
+@rule(_erf_gelu)
+def erf_gelu(x: Tensor) -> Tensor | None:
+    """x / 2 * (1 + Erf(x / sqrt(2))) is Gelu(x), from opset 20 on."""
+    return op.Gelu(x) if opset_in_force() >= 20 and x.dtype in _COMPUTED else None
+
+
+def _tanh_gelu(x: Any) -> Any:
+    cube = any_of(op.Pow(x, 3), x * x * x, x * (x * x))
+    bent = any_of(x + cube * 0.044715, x * (1 + x * x * 0.044715))
+    grown = op.Tanh(bent * math.sqrt(2 / math.pi)) + 1
+    return any_of(x * grown * 0.5, x * (grown * 0.5), x * 0.5 * grown)
+
+
+@rule(_tanh_gelu)
+def tanh_gelu(x: Tensor) -> Tensor | None:
+    """x / 2 * (1 + Tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) is Gelu(x, approximate="tanh"), from opset 20 on."""
+    return op.Gelu(x, approximate="tanh") if opset_in_force() >= 20 and x.dtype in _COMPUTED else None
+
+
+def _mean(x: Any, axes: Any) -> Any:
+    return op.ReduceMean(x, axes) if opset_in_force() >= 18 else op.ReduceMean(x, axes=axes)
+
+
+def _normed(x: Any, axes: Any, eps: Any, scale: Any) -> Any:
+    moved = x - _mean(x, axes)
+    spread = _mean(any_of(op.Pow(moved, 2), moved * moved), axes)
+    return moved / op.Sqrt(spread + eps) * scale
+
+
+@rule(_normed)
+def layer_norm(x: Tensor, axes: Any, eps: Tensor, scale: Tensor) -> Tensor | None:
+    """(x - mean) / Sqrt(variance + eps) * scale is LayerNormalization(x, scale), from opset 17 on."""
+    chosen = axes.value if isinstance(axes, Tensor) else axes
+    if chosen is None or eps.value is None or eps.value.size != 1 or x.shape is None or x.dtype not in _COMPUTED:
+        return None
+    rank = len(x.shape)
+    found = sorted(int(axis) % rank for axis in np.ravel(chosen))
+    least = float(eps.value.reshape(()))
+    if not found or found != list(range(found[0], rank)) or not least > 0 or opset_in_force() < 17:
+        return None
+    sizes = x.shape[found[0] :]
+    if scale.shape != sizes or not all(isinstance(size, int) for size in sizes):
+        return None
+    return op.LayerNormalization(x, scale, axis=found[0] - rank, epsilon=least)
+
+
+@rule(lambda x, scale, shift, axis, eps: op.LayerNormalization(x, scale, axis=axis, epsilon=eps) + shift)
+def layer_norm_shifted(x: Tensor, scale: Tensor, shift: Tensor, axis: int, eps: float) -> Tensor | None:
+    """LayerNormalization(x, scale) + shift is LayerNormalization(x, scale, shift)."""
+    if shift.shape is None or shift.shape != scale.shape:
+        return None
+    return op.LayerNormalization(x, scale, shift, axis=axis, epsilon=eps)
