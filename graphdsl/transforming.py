@@ -335,19 +335,17 @@ def called_again(
     *,
     same_types: bool = False,
 ) -> Node:
-    """A node on other inputs. Where those have the types of the old ones, what was known of its outputs still holds.
+    """A node on other inputs, of which the types may be known more exactly.
 
-    With `same_types` they are known to have. That matters for what a file declares, of operators that nobody can infer
-    and of calls that inference refuses.
+    Where they are the same, as with `same_types` they are known to be, what was known of the outputs still holds: what
+    a file declares of an operator that nobody can infer. A call that inference refuses comes from a file, and runtimes
+    may run it all the same, so it stays too.
     """
     info = node.info
     if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
         info = info._replace(kept=Kept(info.kept.raw, attributes))  # the bytes are those without bodies
-    alike = schema is node.schema and all(
-        a is b or (a is not None and b is not None and a.type is b.type)
-        for a, b in zip(inputs, node.inputs, strict=True)
-    )
-    types = [value.type for value in node.outputs] if alike or same_types else []
+    alike = schema is node.schema and _alike(inputs, node.inputs, lambda kind: kind)
+    types = [value.type for value in node.outputs]
     by_types = schema.rule is None and schema.name not in READS and attributes is node.attributes
     if same_types or (alike and by_types):
         return make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
@@ -355,7 +353,8 @@ def called_again(
     try:
         made = trace.call(schema, handles, attributes, len(node.outputs), node.site, info)
     except InferenceError:
-        if not alike:
+        from_file = node.info is not None and node.info.kept is not None
+        if not from_file or schema is not node.schema or not _alike(inputs, node.inputs, _dtype):
             raise
         made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
     if alike:
@@ -364,6 +363,16 @@ def called_again(
     found = made[0].node
     assert found is not None
     return found
+
+
+def _alike(one: Iterable[Value | None], other: Iterable[Value | None], part: Callable[[Type | None], Any]) -> bool:
+    """Whether two lists of inputs are alike in a part of their types."""
+    pairs = zip(one, other, strict=True)
+    return all(a is b or (a and b and (b.type is None or part(a.type) is part(b.type))) for a, b in pairs)
+
+
+def _dtype(kind: Type | None) -> Any:
+    return kind.dtype if isinstance(kind, TensorType) else kind
 
 
 def _declared(graph: Graph, values: Mapping[Value, Value]) -> Mapping[Value, bytes]:

@@ -109,6 +109,8 @@ LAYERS = {
     "passes.rules.fusion": "rules that fuse what computes",
     "passes.rules": "the rules of the passes",
     "passes.determinism": "what may be merged or folded",
+    "passes.evaluation": "the values of nodes on constants",
+    "passes.folding": "the pass that computes what is known",
     "passes.unused": "passes that drop what nothing uses",
     "passes.identities": "passes that drop what does nothing",
     "passes.duplicates": "the pass that computes things once",

@@ -10,6 +10,7 @@
 
 from . import rules
 from .duplicates import merge_duplicates
+from .folding import fold_constants
 from .fusions import fuse_batch_norm, fuse_gelu, fuse_layer_norm, fuse_matmul_add
 from .identities import debug_to_identity, drop_identity, drop_noops
 from .mergers import merge_casts, merge_pads, merge_reshapes, merge_transposes
@@ -22,6 +23,7 @@ __all__ = [
     "debug_to_identity",
     "drop_identity",
     "drop_noops",
+    "fold_constants",
     "fuse_batch_norm",
     "fuse_gelu",
     "fuse_layer_norm",

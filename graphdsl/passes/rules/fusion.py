@@ -126,8 +126,8 @@ def _mean(x: Any, axes: Any) -> Any:
 
 
 def _normed(x: Any, axes: Any, eps: Any, scale: Any) -> Any:
-    moved = x - _mean(x, axes)
-    spread = _mean(any_of(op.Pow(moved, 2), moved * moved), axes)
+    moved, again = x - _mean(x, axes), x - _mean(x, axes)  # some exporters write it once, some twice
+    spread = _mean(any_of(op.Pow(moved, 2), moved * moved, op.Pow(again, 2), again * again), axes)
     return moved / op.Sqrt(spread + eps) * scale
 
 
