@@ -16,7 +16,7 @@ from ..models import Model
 from ..sites import Site, at, caller
 from ..tensor.calling import Trace
 from ..transforming import graph_trace
-from ..types import Type, from_proto
+from ..types import TensorType, Type, from_proto
 from ..walk import between, constants, functions, operators
 from .missing import missing_inputs
 from .naming import Named, several
@@ -223,7 +223,9 @@ class _Part:
 
 
 def _declared_type(raw: bytes) -> Type | None:
-    return from_proto(onnx.ValueInfoProto.FromString(raw).type)
+    """The type that a file declares, where it declares one that a graph's ends may have: of known rank."""
+    kind = from_proto(onnx.ValueInfoProto.FromString(raw).type)
+    return None if isinstance(kind, TensorType) and kind.shape is None else kind
 
 
 def _annotations(
