@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from .ir import Graph, Input, Kept, Node, NodeInfo, Output, Value, adopt_outputs, make_node
+from .ir import Graph, Input, Node, NodeInfo, Output, Value, adopt_outputs, make_node
 from .loading import LoadedTrace, LoadedValue
 from .tensor.calling import Trace
 from .walk import captured
@@ -101,5 +101,5 @@ def _with_bodies(
     attributes = MappingProxyType({name: copied(value) for name, value in node.attributes.items()})
     info = node.info
     if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
-        info = info._replace(kept=Kept(info.kept.raw, attributes))
+        info = info._replace(kept=info.kept._replace(attributes=attributes))
     return attributes, info

@@ -213,11 +213,12 @@ class Emitter:
         The answer are the outputs that the file leaves out.
         """
         assert node.info is not None and node.info.kept is not None
-        made.MergeFromString(node.info.kept.raw)
-        inputs = list(map(self.names.__getitem__, node.inputs))
-        if made.input != inputs:
+        kept = node.info.kept
+        made.MergeFromString(kept.raw)
+        inputs = tuple(map(self.names.__getitem__, node.inputs))
+        if kept.inputs != inputs:
             made.input[:] = inputs
-        absent = [value for value, name in zip(node.outputs, made.output, strict=True) if not name]
+        absent = [value for value, name in zip(node.outputs, kept.outputs, strict=True) if not name]
         del made.output[:]
         if node.bodies:
             for attribute in made.attribute:

@@ -46,7 +46,7 @@ def checked_model(proto: onnx.ModelProto) -> None:
     sizes: dict[tuple[str, str, str], int] = {}
     for key in bodies:
         _expanded(key, bodies, sizes)
-    total = _size(proto.graph.node, sizes)
+    total = _size(proto.graph.node, sizes) if sizes else len(proto.graph.node)
     if total > LARGEST_EXPANSION:
         raise LoadError(f"with its functions expanded it has {total} nodes, more than {LARGEST_EXPANSION}")
 

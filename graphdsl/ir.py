@@ -162,6 +162,9 @@ class Kept(NamedTuple):
 
     raw: bytes
     attributes: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    """The names in the file, empty for what is absent."""
 
 
 class _NodeFields:

@@ -19,7 +19,7 @@ from .attributes import from_attribute
 from .bodies import input_types
 from .emission import imported
 from .errors import GraphError, LoadError, TypeSpecError
-from .guarding import TOO_DEEP, DataFiles, checked_model, checked_tensor
+from .guarding import DEEPEST, TOO_DEEP, DataFiles, checked_model, checked_tensor
 from .inference import infer
 from .ir import (
     NO_ATTRIBUTES,
@@ -162,7 +162,8 @@ class _Scope:
     """The values by name in one graph and in those that enclose it."""
 
     def __init__(self, outer: "_Scope | None" = None) -> None:
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, Value | None] = {"": None}
+        """By name; an absent input has none."""
         self._outer = outer
 
     def find(self, name: str) -> Value | None:
@@ -173,6 +174,10 @@ class _Scope:
                 return value
             scope = scope._outer
         return None
+
+
+class _TooEarly(LoadError):
+    """A node uses what no node before it makes; one behind it may."""
 
 
 class _Loader:
@@ -261,35 +266,59 @@ class _Loader:
         return found
 
     def _nodes(self, protos: Any, trace: LoadedTrace, scope: _Scope) -> tuple[Node, ...]:
-        return tuple([self._node(proto, trace, scope) for proto in _sorted(list(protos))])
+        """The nodes in an order in which each comes after those it needs: the file's own, in nearly all of them."""
+        listed = list(protos)
+        before = dict(scope.values)
+        try:
+            return tuple([self._node(proto, trace, scope) for proto in listed])
+        except _TooEarly:
+            order = _sorted(listed)
+            if order is listed:
+                raise
+            scope.values = before
+            return tuple([self._node(proto, trace, scope) for proto in order])
 
     def _node(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
-        schema = self._schema(proto)
-        inputs = tuple(
-            [self._named(name, scope, f"{schema.label}: the input") if name else None for name in proto.input]
-        )
+        key = (proto.domain, proto.op_type, proto.overload)
+        schema = self._schemas.get(key) or self._schema(key)
+        values = scope.values
+        names = tuple(proto.input)
+        try:
+            inputs = tuple(map(values.__getitem__, names))
+        except KeyError:
+            inputs = tuple([self._input(name, scope, schema) for name in names])
         has_body = False
         attributes: Mapping[str, Any] = NO_ATTRIBUTES
-        if proto.attribute:
+        if found := proto.attribute:
             read = lambda body: self._body(body, proto, trace, scope)  # noqa: E731
-            attributes = MappingProxyType({a.name: from_attribute(a, read) for a in proto.attribute})
+            attributes = MappingProxyType({a.name: from_attribute(a, read) for a in found})
             has_body = any(isinstance(value, (Graph, tuple)) for value in attributes.values())
-        kept = Kept(_without_bodies(proto) if has_body else proto.SerializeToString(), attributes)
-        info = NodeInfo(proto.name, proto.doc_string, (), kept)
-        node = make_node(schema, inputs, attributes, (), trace, None, info)
-        outputs = []
-        for index, name in enumerate(proto.output):
+        made = tuple(proto.output)
+        kept = Kept(_without_bodies(proto) if has_body else proto.SerializeToString(), attributes, names, made)
+        node = make_node(schema, inputs, attributes, (), trace, None, NodeInfo(proto.name, proto.doc_string, (), kept))
+        outputs: list[Value] = []
+        for name in made:
             value = LoadedValue(name or None, trace)
-            value.index = index
+            value.index = len(outputs)
             outputs.append(value)
             if name:
-                if name in scope.values:
+                if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
-                scope.values[name] = value
+                values[name] = value
         return adopt_outputs(node, tuple(outputs))
+
+    def _input(self, name: str, scope: _Scope, schema: Schema) -> Value | None:
+        found = scope.find(name)
+        if found is None and name:
+            raise _TooEarly(
+                f"{schema.label}: the input {name!r} is neither an input, an initializer nor made by a node"
+            )
+        return found
 
     def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
         inner = LoadedTrace(f"the body {proto.name!r} of {node.op_type}", trace, None)
+        if inner.depth > DEEPEST:
+            raise LoadError(TOO_DEEP)
         return self._graph(proto, inner, _Scope(scope))
 
     # Constants
@@ -316,11 +345,13 @@ class _Loader:
 
     # Schemas and functions
 
-    def _schema(self, proto: onnx.NodeProto) -> Schema:
-        key = (_domain(proto.domain), proto.op_type, proto.overload)
+    def _schema(self, written: tuple[str, str, str]) -> Schema:
+        domain, name, overload = written
+        key = (_domain(domain), name, overload)
         found = self._schemas.get(key)
         if found is None:
             found = self._schemas[key] = self._callee(key) if key in self._functions else self._operator(key)
+        self._schemas[written] = found
         return found
 
     def _operator(self, key: tuple[str, str, str]) -> Schema:
@@ -358,7 +389,9 @@ class _Loader:
         nodes = self._nodes(proto.node, trace, scope)
         outputs = tuple(Output(name, self._named(name, scope, "the output")) for name in proto.output)
         declared = {
-            scope.values[info.name]: info.SerializeToString() for info in proto.value_info if info.name in scope.values
+            value: info.SerializeToString()
+            for info in proto.value_info
+            if (value := scope.values.get(info.name)) is not None
         }
         graph = Graph(proto.name, tuple(inputs), nodes, outputs, declared=MappingProxyType(declared))
         function = Function(

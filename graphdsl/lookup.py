@@ -1,18 +1,47 @@
 """A model's tensors by name, and by path into the bodies of its nodes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Generic, TypeVar
 
 from .errors import nearest
-from .ir import Graph, Node, Value
+from .ir import Constant, Graph, Node, Value
+from .walk import constants
 
 _MOST_PATHS = 3
 """How many of the tensors of one name a message shows."""
 
 
-class Tensors:
-    """The tensors of one graph and of the bodies in it, by the names that emission gave them."""
+T = TypeVar("T", bound=Hashable)
 
-    def __init__(self, graph: Graph, names: Mapping[Value | None, str], outputs: Mapping[str, Value]) -> None:
+
+class Places(Generic[T]):
+    """What a graph lists, so that a few of it can be put in order without looking at all of it each time."""
+
+    def __init__(self, listed: Iterable[T]) -> None:
+        self._listed = tuple(listed)
+        self._places: dict[T, int] | None = None
+
+    def ordered(self, chosen: Collection[T]) -> list[T]:
+        """Those that are chosen, in order; none that the graph does not list."""
+        if len(chosen) * _FEW > len(self._listed):
+            return [item for item in self._listed if item in chosen]
+        if self._places is None:
+            self._places = {item: place for place, item in enumerate(self._listed)}
+        places = self._places
+        return sorted((item for item in chosen if item in places), key=places.__getitem__)
+
+
+_FEW = 16
+"""Looking at so many things takes as long as putting one in order."""
+
+
+class Tensors:
+    """The tensors of one graph and of the bodies in it, by their own names or those that emission gives them."""
+
+    def __init__(self, graph: Graph, emitted: Callable[[], tuple[Mapping[Value | None, str], Sequence[str]]]) -> None:
+        names, called = own_names(graph) or emitted()
+        outputs = dict(zip(called, (value for _, value in graph.outputs), strict=True))
         self._graph = graph
         self.names = names
         """What each value is called, those of bodies included."""
@@ -29,6 +58,27 @@ class Tensors:
                 self.known[names[value]] = value
                 self._twice.discard(names[value])
         self.known.update(outputs)
+
+    @cached_property
+    def nodes(self) -> Places[Node]:
+        """The nodes of the graph."""
+        return Places(self._graph.nodes)
+
+    @cached_property
+    def initializers(self) -> Places[Value]:
+        """The constants, and inputs with a default, that the graph lists."""
+        return Places(self._graph.initializers)
+
+    @cached_property
+    def declared(self) -> Places[Value]:
+        """The values of which a file says something."""
+        return Places(self._graph.declared)
+
+    @cached_property
+    def renamed_constants(self) -> Mapping[Constant, str]:
+        """The constants that have another name than their own, which most often is none."""
+        found = {value: name for value, name in self.names.items() if isinstance(value, Constant)}
+        return {value: name for value, name in found.items() if value.name != name}
 
     def find(self, wanted: str | tuple[str, ...]) -> Value:
         """The tensor of a name or path.
@@ -100,3 +150,46 @@ def _bodies(nodes: tuple[Node, ...] | list[Node]) -> Iterator[tuple[Node, str, G
         for attribute, value in node.attributes.items():
             if isinstance(value, Graph):
                 yield node, attribute, value
+
+
+Names = tuple[dict[Value | None, str], list[str]]
+"""The names of values, and those of a graph's outputs."""
+
+
+def own_names(graph: Graph) -> Names | None:
+    """The names that emission will give, where it only has to take those that the values have, as in loaded models.
+
+    Not where a value has none, where two of one name meet, or where an output needs a copy: then emission decides.
+    """
+    names: dict[Value | None, str] = {None: ""}
+    stack: list[tuple[Graph, tuple[set[str], ...]]] = [(graph, ())]
+    while stack:
+        part, outer = stack.pop()
+        own = dict.fromkeys(_own(part), "") | dict.fromkeys(part.initializers, "")
+        for value in own:
+            name = value.name
+            if name:
+                own[value] = name
+            elif name is not None or not _is_absent(value):
+                return None
+        taken = set(own.values())
+        present: dict[Value | None, str] = {value: name for value, name in own.items() if name}
+        if len(taken) - ("" in taken) < len(present) or any(not taken.isdisjoint(around) for around in outer):
+            return None
+        for name, value in part.outputs:
+            if value not in present or name not in (None, value.name) or (outer and value.node is None):
+                return None
+        if len(dict.fromkeys(part.outputs)) < len(part.outputs):
+            return None
+        names.update(present)
+        taken.discard("")
+        stack.extend((body, (*outer, taken)) for node in part.nodes if node.attributes for body in node.bodies)
+    if any(constant not in names for constant in constants(graph)):
+        return None
+    return names, [names[value] for _, value in graph.outputs]
+
+
+def _is_absent(value: Value) -> bool:
+    """Whether a file leaves this output of a node out."""
+    info = value.node.info if value.node is not None else None
+    return info is not None and info.kept is not None and not info.kept.outputs[value.index]

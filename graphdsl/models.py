@@ -68,9 +68,11 @@ class Model(ModelData):
 
     @cached_property
     def _tensors(self) -> Tensors:
-        proto, names = self._emitted()
-        outputs = [info.name for info in proto.graph.output]
-        return Tensors(self.graph, names, dict(zip(outputs, (value for _, value in self.graph.outputs), strict=True)))
+        def emitted() -> tuple[dict[Value | None, str], list[str]]:
+            proto, names = self._emitted()
+            return names, [info.name for info in proto.graph.output]
+
+        return Tensors(self.graph, emitted)
 
     def __call__(self, /, *given: Any, **named: Any) -> Any:
         """Run the model on arrays, or put it into the graph that its tensor arguments belong to.

@@ -1,7 +1,7 @@
 """The part of a model between tensors: from the outputs against the edges, up to the inputs."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +12,12 @@ from ..copying import copied_input, copied_nodes
 from ..errors import GraphError
 from ..ir import Constant, Graph, Input, Node, Output, Value
 from ..loading import LoadedTrace, Source, opened, settle_types
+from ..lookup import Tensors
 from ..models import Model
 from ..sites import Site, at, caller
 from ..tensor.calling import Trace
 from ..transforming import graph_trace
-from ..types import TensorType, Type, from_proto
+from ..types import TensorType, Type, from_proto, to_proto
 from ..walk import between, constants, functions, operators
 from .missing import missing_inputs
 from .naming import Named, several
@@ -80,7 +81,7 @@ def cut(whole: Model, starts: Sequence[Named], ends: Sequence[Named], what: str)
     lacking = [value for value in _in_order(whole, reached) if value.default is None]
     if lacking:
         raise missing_inputs(whole, lacking, starts, ends, what, site)
-    graph = _Part(whole, what, site).graph(needed, _in_order(whole, reached), starts, ends)
+    graph = _Part(whole, ends[0].path, what, site).graph(needed, _in_order(whole, reached), starts, ends)
     used = set(functions(operators(graph)))
     part = replace(whole, graph=graph, functions=tuple([f for f in whole.functions if f in used]))
     return part, [start for start in starts if start.value not in met]
@@ -106,108 +107,115 @@ def _check(starts: Sequence[Named], ends: Sequence[Named], what: str, site: Site
             )
 
 
+def _similar_trace(model: Model, settle: Callable[[], None]) -> Trace:
+    """A trace for a part of a model: where types are found when they are asked for, so are those of the part."""
+    label = f"model {model.name!r}"
+    if isinstance(graph_trace(model.graph), LoadedTrace):
+        return LoadedTrace(label, None, settle)
+    trace = Trace(label, None)
+    trace.released = True
+    return trace
+
+
+def _named(constant: Constant, name: str) -> Constant:
+    assert constant.type is not None
+    return Constant(constant.array, constant.type, constant.site, name, constant.raw)
+
+
 class _Part:
     """Makes the graph of one part."""
 
-    def __init__(self, whole: Model, what: str, site: Site | None) -> None:
+    def __init__(self, whole: Model, path: tuple[str, ...], what: str, site: Site | None) -> None:
         self._whole = whole
         self._what = what
         self._site = site
-        self._names = whole._tensors.names
-        self._taken = set(whole._tensors.known)
-        data: dict[str, Graph] = {}
-        self._data = data
-        label = f"model {whole.name!r}"
-        if isinstance(graph_trace(whole.graph), LoadedTrace):
-            self._trace: Trace = LoadedTrace(label, None, lambda: settle_types(data["graph"]))
-        else:
-            self._trace = Trace(label, None)
-            self._trace.released = True
+        self._tensors = whole._tensors
+        self._around = self._tensors.graphs(path)
+        self._spares: set[str] = set()
+        self._data: dict[str, Graph] = {}
+        self._trace = _similar_trace(whole, lambda: settle_types(self._data["graph"]))
 
     def graph(
         self, needed: set[Node], defaults: Iterable[Input], starts: Sequence[Named], ends: Sequence[Named]
     ) -> Graph:
-        old = self._whole.graph
+        whole, tensors = self._whole.graph, self._tensors
         values: dict[Value, Value] = {}
         inputs = [self._input(start, values) for start in starts]
         for value in defaults:
-            inputs.append(copied_input(value, self._names[value], self._trace))
+            inputs.append(copied_input(value, tensors.names[value], self._trace))
             values[value] = inputs[-1]
-        around = self._whole._tensors.graphs(ends[0].path)
-        nodes = [node for graph in around for node in graph.nodes if node in needed]
-        self._name_constants(values)
-        made = copied_nodes(nodes, values, self._trace, self._names, self._spare)
+        for constant, name in tensors.renamed_constants.items():
+            if constant not in values:
+                values[constant] = _named(constant, name)
+        nodes = tensors.nodes.ordered(needed)
+        nodes += [node for graph in self._around[1:] for node in graph.nodes if node in needed]
+        made = copied_nodes(nodes, values, self._trace, tensors.names, self._spare)
         outputs = self._outputs(ends, values)
-        result = Graph(old.name, tuple(inputs), made, outputs)
-        present = set(values.values()) | set(constants(result))
-        annotations, parameters = _annotations(old, self._whole._tensors.known, values, present)
-        present.update(parameters)
-        listed = [new for value in old.initializers if (new := values.get(value, value)) in present]
-        listed = [
-            value
-            for value in listed
-            if isinstance(value, Constant) or (isinstance(value, Input) and value.default is not None)
-        ]
+        part = Graph(whole.name, tuple(inputs), made, outputs)
+        extras, parameters = _annotations(whole, tensors, values, set(constants(part)))
+        carried = {*constants(part), *parameters, *(value for value in inputs if value.default is not None)}
+        for constant in (*constants(part), *parameters):
+            values.setdefault(constant, constant)
+        listed = [values[value] for value in tensors.initializers.ordered(values)]
         self._data["graph"] = replace(
-            result,
-            initializers=tuple(listed),
-            declared=MappingProxyType(self._declared(around, values, present, result)),
-            extras=annotations,
+            part,
+            initializers=tuple([value for value in listed if value in carried]),
+            declared=MappingProxyType(self._declared(values, part)),
+            extras=extras,
         )
         return self._data["graph"]
 
     def _input(self, start: Named, values: dict[Value, Value]) -> Input:
         value = start.value
-        name = start.name
         if isinstance(value, Input):
-            made = copied_input(value, name, self._trace)
+            made = copied_input(value, start.name, self._trace)
         else:
-            made = Input(name, self._type(start), self._trace, value.site)
+            made = Input(start.name, self._type(start), self._trace, value.site)
         values[value] = made
         return made
 
     def _type(self, start: Named) -> Type:
-        """The type of a tensor that is cut at: as the file declares it, else inferred."""
+        """The type of a tensor that is cut at."""
         value = start.value
-        for graph in self._whole._tensors.graphs(start.path):
-            found = _declared_type(graph.declared.get(value, b""))
-            if found is not None:
-                return found
-        if value.type is None:
+        kind = self._known_type(value)
+        if kind is None:
             made = f", made by {value.node.schema.label}," if value.node else ""
             raise GraphError(
                 f"{self._what}: the type of {start.name!r}{made} is not known, and a model declares the types of its "
                 "inputs; cut elsewhere" + at(value.site) + at(self._site)
             )
-        return value.type
+        return kind
+
+    def _known_type(self, value: Value) -> Type | None:
+        """The type that is inferred; what a file declares where that says more, but it may be out of date."""
+        raw = next((graph.declared[value] for graph in self._around if value in graph.declared), b"")
+        declared = from_proto(onnx.ValueInfoProto.FromString(raw).type)
+        unranked = value.type is None or (isinstance(value.type, TensorType) and value.type.shape is None)
+        return declared if declared is not None and unranked else value.type
 
     def _spare(self, value: Value) -> str:
-        """A name for the output of a node in whose place an input came."""
-        name = stem = self._names.get(value) or "unused"
+        """A name for the output of a node in whose place an input came, or for the copy of an output."""
+        name = stem = self._tensors.names.get(value) or "unused"
         number = 0
-        while name in self._taken:
+        while name in self._tensors.known or name in self._spares:
             number += 1
             name = f"{stem}_{number}"
-        self._taken.add(name)
+        self._spares.add(name)
         return name
 
-    def _name_constants(self, values: dict[Value, Value]) -> None:
-        """Let constants without a name keep the one that the whole model gives them."""
-        for value, name in self._names.items():
-            if isinstance(value, Constant) and value.name != name and value not in values and value.type is not None:
-                values[value] = Constant(value.array, value.type, value.site, name, value.raw)
-
-    def _declared(
-        self, around: Sequence[Graph], values: Mapping[Value, Value], present: Set[Value], part: Graph
-    ) -> dict[Value, bytes]:
-        """What the file says of the part's values; of ends only where it says their type."""
+    def _declared(self, values: Mapping[Value, Value], part: Graph) -> dict[Value, bytes]:
+        """What the file says of the part's values, with the inferred types of those that became ends."""
         ends = {*part.inputs, *(value for _, value in part.outputs)}
+        whole = self._whole.graph
+        old_ends = {*whole.inputs, *(value for _, value in whole.outputs)}
+        said = [(value, whole.declared[value]) for value in self._tensors.declared.ordered(values)]
+        for graph in self._around[1:]:
+            said += [(value, raw) for value, raw in graph.declared.items() if value in values]
         found: dict[Value, bytes] = {}
-        for graph in around:
-            for value, raw in graph.declared.items():
-                new = values.get(value, value)
-                if new in present and not (new in ends and _declared_type(raw) is None):
-                    found[new] = raw
+        for value, raw in said:
+            new = values[value]
+            became_end = new in ends and value not in old_ends
+            found[new] = _retyped(raw, self._known_type(value)) if became_end else raw
         return found
 
     def _outputs(self, ends: Sequence[Named], values: Mapping[Value, Value]) -> tuple[Output, ...]:
@@ -222,27 +230,30 @@ class _Part:
         return tuple(outputs)
 
 
-def _declared_type(raw: bytes) -> Type | None:
-    """The type that a file declares, where it declares one that a graph's ends may have: of known rank."""
-    kind = from_proto(onnx.ValueInfoProto.FromString(raw).type)
-    return None if isinstance(kind, TensorType) and kind.shape is None else kind
+def _retyped(raw: bytes, kind: Type | None) -> bytes:
+    """What a file says of a value, with another type."""
+    info = onnx.ValueInfoProto.FromString(raw)
+    if kind is None or from_proto(info.type) is kind:
+        return raw
+    info.type.CopyFrom(to_proto(kind))
+    return bytes(info.SerializeToString())
 
 
 def _annotations(
-    old: Graph, known: Mapping[str, Value], values: Mapping[Value, Value], present: Set[Value]
-) -> tuple[bytes, set[Value]]:
-    """What else a file says of the graph, with the quantization of what is present; and the parameters of that."""
-    proto = onnx.GraphProto.FromString(old.extras)
+    whole: Graph, tensors: Tensors, values: Mapping[Value, Value], carried: Set[Value]
+) -> tuple[bytes, set[Constant]]:
+    """What else a file says of the graph, with the quantization of what the part has; and the parameters of that."""
+    proto = onnx.GraphProto.FromString(whole.extras)
     if not proto.quantization_annotation:
-        return old.extras, set()
+        return whole.extras, set()
     kept = []
-    parameters: set[Value] = set()
+    parameters: set[Constant] = set()
     for annotation in proto.quantization_annotation:
-        value = known.get(annotation.tensor_name)
-        if value is not None and values.get(value, value) in present:
+        value = tensors.known.get(annotation.tensor_name)
+        if value is not None and (value in values or value in carried):
             kept.append(annotation)
-            named = [known.get(entry.value) for entry in annotation.quant_parameter_tensor_names]
-            parameters.update(values.get(value, value) for value in named if value is not None)
+            named = [tensors.known.get(entry.value) for entry in annotation.quant_parameter_tensor_names]
+            parameters.update(value for value in named if isinstance(value, Constant))
     del proto.quantization_annotation[:]
     proto.quantization_annotation.extend(kept)
-    return proto.SerializeToString(), parameters
+    return bytes(proto.SerializeToString()), parameters
