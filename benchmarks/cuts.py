@@ -334,6 +334,7 @@ def cases() -> list[Case]:
     """All cases."""
     unsorted, in_order = _unsorted()
     in_body = _functions(("outer", ""), ("inner", ""))
+    calling = _parsed(_CALLED_IN_BODY, *_FUNCTIONS)
     return [
         Case("an If captures nodes and weights, nested too", _parsed(_NESTED), ["x", "flag", "z"], ["b"]),
         Case("cut at a captured tensor", _parsed(_NESTED), ["a", "flag", "z"], ["y"]),
@@ -349,8 +350,8 @@ def cases() -> list[Case]:
         Case("a sparse initializer", _sparse(), ["a"], ["b"], (), _sparse_objection),
         Case("quantization annotations", _quantized(), ["a"], ["b"], (), _quantized_objection),
         Case("functions: overloads", _parsed(_OVERLOADED, *_OVERLOADS), ["b"], ["y"], (), _functions(("f", "two"))),
-        Case("functions: called by one in a body", _parsed(_CALLED_IN_BODY, *_FUNCTIONS), ["a", "flag"], ["b"], (), in_body),
-        Case("functions: none is needed", _parsed(_CALLED_IN_BODY, *_FUNCTIONS), ["x"], ["y"], (), _functions()),
+        Case("functions: called by one in a body", calling, ["a", "flag"], ["b"], (), in_body),
+        Case("functions: none is needed", calling, ["x"], ["y"], (), _functions()),
         Case("nodes in any order", unsorted, ["a", "z"], ["y"], (), sorted=in_order),
         Case("an output is asked for twice", _parsed(_PLAIN), ["b", "z"], ["c", "c"]),
         Case("an output is an input", _parsed(_PLAIN), ["b", "z"], ["b", "c"]),

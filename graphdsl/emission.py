@@ -13,13 +13,17 @@ from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
 from .errors import BuildError
-from .ir import SEALED, Constant, Function, Graph, Input, ModelData, Node, Value
+from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value
 from .sites import locate
 from .types import OptionalType, SparseTensorType, TensorType, Type, to_proto, without_sizes
 from .walk import Survey, constants, functions, operators
+from .wire import field, starts_with
 
 NUMBER = "gd#"
 """What the names of numbered nodes start with: runtimes put text around the names of nodes that they rewrite."""
+
+_VALUE_INFO, _NAME = 13, 1
+"""Field numbers in `GraphProto`, and in `ValueInfoProto`."""
 
 _NONE: Collection[Value] = ()
 
@@ -105,15 +109,24 @@ class Emitter:
             self._declare(graph, value, name, proto.output.add())
         if graph.declared:
             ends = {*graph.inputs, *(value for _, value in graph.outputs)}
-            for value in graph.declared:
-                if value in names and value not in ends:
-                    self._declare(graph, value, names[value], proto.value_info.add())
+            unchanged: list[bytes] = []
+            for value, raw in graph.declared.items():
+                if value in ends or value not in names:
+                    continue
+                if not starts_with(raw, _NAME, names[value]):
+                    info = onnx.ValueInfoProto.FromString(raw)
+                    info.name = names[value]
+                    raw = info.SerializeToString()
+                unchanged += (field(_VALUE_INFO, len(raw)), raw)
+            proto.MergeFromString(b"".join(unchanged))
 
     def _declare(self, graph: Graph, value: Value, name: str, info: Any) -> None:
         """What a graph says of a value: as a file has it, else its type."""
         raw = graph.declared.get(value)
         if raw is not None:
             info.MergeFromString(raw)
+            if info.name == name:
+                return
         elif value.type is not None:
             info.type.CopyFrom(to_proto(without_sizes(value.type) if self._in_function else value.type))
         info.name = name
@@ -133,13 +146,24 @@ class Emitter:
         names, taken = self.names, self._taken
         add, name_of, counters = proto.node.add, names.__getitem__, self._counters
         described = self._locations or self.numbered is not None
+        unchanged: list[bytes] = []
+        number = proto.DESCRIPTOR.fields_by_name["node"].number
         for node in nodes:
             operator = node.schema.name
-            made = add()
             info = node.info
-            kept = info is not None and info.kept is not None and info.kept.attributes is node.attributes
-            if kept:
-                absent = self._restore(node, made)
+            kept = info.kept if info is not None else None
+            if kept is not None:
+                if kept.attributes is not node.attributes:
+                    kept = None
+                elif kept.is_whole and not described and self._keeps_names(node, kept):
+                    unchanged += (field(number, len(kept.raw)), kept.raw)
+                    continue
+            if unchanged:
+                proto.MergeFromString(b"".join(unchanged))
+                unchanged.clear()
+            made = add()
+            if kept is not None:
+                absent = self._restore(node, kept, made)
             else:
                 absent = _NONE
                 made.op_type = operator
@@ -151,22 +175,38 @@ class Emitter:
                 elif name is None:
                     name = value.name
                     if not name:
-                        counters[operator] = number = counters.get(operator, -1) + 1
-                        name = f"{operator}_{number}"
+                        counters[operator] = count = counters.get(operator, -1) + 1
+                        name = f"{operator}_{count}"
                     if name in taken:
                         name = self._free(value.name) if value.name else self._count(operator)
                     taken.add(name)
                     names[value] = name
                 made.output.append(name)
-            if not kept:
+            if kept is None:
                 if node.schema.domain:
                     made.domain = node.schema.domain
                 if node.attributes:
                     self._attributes(node, made)
             if described or info is not None:
-                self._describe(node, made, kept)
+                self._describe(node, made, kept is not None)
             if node.schema.function is not None and (overload := self._overloads[node.schema.function]):
                 made.overload = overload
+        if unchanged:
+            proto.MergeFromString(b"".join(unchanged))
+
+    def _keeps_names(self, node: Node, kept: Kept) -> bool:
+        """Whether a loaded node's tensors keep the names that they have in its file; if so, its outputs get them."""
+        names, taken = self.names, self._taken
+        if node.schema.function is not None or tuple(map(names.__getitem__, node.inputs)) != kept.inputs:
+            return False
+        for value, name in zip(node.outputs, kept.outputs, strict=True):
+            if name and (names.get(value, value.name) != name or (name in taken and value not in names)):
+                return False
+        for value, name in zip(node.outputs, kept.outputs, strict=True):
+            if name:
+                taken.add(name)
+                names[value] = name
+        return True
 
     def _name_outputs(self, graph: Graph, is_body: bool) -> tuple[list[str], list[tuple[Value, str]]]:
         """Name the outputs, before all other values: their names, and the copies that Identity nodes make."""
@@ -207,13 +247,11 @@ class Emitter:
             spec = specs.get(name)
             made.attribute.append(to_attribute(name, value, spec.kind if spec else None, self._body))
 
-    def _restore(self, node: Node, made: Any) -> Collection[Value]:
+    def _restore(self, node: Node, kept: Kept, made: Any) -> Collection[Value]:
         """A loaded node from the bytes that it was read from: only names and bodies can have changed.
 
         The answer are the outputs that the file leaves out.
         """
-        assert node.info is not None and node.info.kept is not None
-        kept = node.info.kept
         made.MergeFromString(kept.raw)
         inputs = tuple(map(self.names.__getitem__, node.inputs))
         if kept.inputs != inputs:
@@ -357,15 +395,15 @@ def _shell(model: ModelData) -> onnx.ModelProto:
     if imported(proto) != dict(model.opset_imports):
         del proto.opset_import[:]
         proto.opset_import.extend([helper.make_opsetid(d, v) for d, v in model.opset_imports.items()])
-    for field, text in (
+    for name, text in (
         ("producer_name", model.producer),
         ("producer_version", model.producer_version),
         ("domain", model.domain),
         ("doc_string", model.doc),
         ("model_version", model.model_version),
     ):
-        if getattr(proto, field) != text:
-            setattr(proto, field, text)
+        if getattr(proto, name) != text:
+            setattr(proto, name, text)
     if {entry.key: entry.value for entry in proto.metadata_props} != dict(model.metadata):
         del proto.metadata_props[:]
         _metadata(proto.metadata_props, model.metadata.items())

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from .types import as_dtype
+from .wire import field
 
 LARGEST_PROTO = 2**31 - 1
 """Protobuf neither writes nor reads more bytes than this."""
@@ -134,11 +135,11 @@ def model_pieces(proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> tu
         if array is not None:
             data = stored_bytes(array)
             head, tail = _split(tensor, _RAW_DATA)
-            head += _header(_RAW_DATA, data)
-        head = _header(_INITIALIZER, len(head) + data + len(tail)) + head
+            head += field(_RAW_DATA, data)
+        head = field(_INITIALIZER, len(head) + data + len(tail)) + head
         parts.append((head, array, tail))
         length += len(head) + data + len(tail)
-    graph = _header(_GRAPH, length)
+    graph = field(_GRAPH, length)
 
     def found() -> Iterator[Any]:
         yield before + graph + nodes
@@ -158,28 +159,14 @@ _Proto = TypeVar("_Proto", onnx.ModelProto, onnx.GraphProto, onnx.TensorProto)
 def _split(proto: _Proto, number: int) -> tuple[bytes, bytes]:
     """The bytes of the fields before and behind the one of this number."""
     before, after = type(proto)(), type(proto)()
-    for field, value in proto.ListFields():
-        if field.number == number:
+    for part, value in proto.ListFields():
+        if part.number == number:
             continue
-        side: Any = before if field.number < number else after
-        if field.message_type is None and not isinstance(value, (str, bytes, int, float)):
-            getattr(side, field.name).extend(value)
-        elif field.message_type is None:
-            setattr(side, field.name, value)
+        side: Any = before if part.number < number else after
+        if part.message_type is None and not isinstance(value, (str, bytes, int, float)):
+            getattr(side, part.name).extend(value)
+        elif part.message_type is None:
+            setattr(side, part.name, value)
         else:
-            getattr(side, field.name).MergeFrom(value)
+            getattr(side, part.name).MergeFrom(value)
     return serialised(before), serialised(after)
-
-
-def _header(number: int, length: int) -> bytes:
-    """How protobuf starts a field of so many bytes."""
-    wire_type = 2
-    return _varint(number << 3 | wire_type) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    groups = []
-    while value > 127:
-        groups.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*groups, value])

@@ -165,6 +165,8 @@ class Kept(NamedTuple):
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     """The names in the file, empty for what is absent."""
+    is_whole: bool
+    """Whether the bytes are all of the node: it has no bodies."""
 
 
 class _NodeFields:

@@ -19,6 +19,7 @@ from .attributes import from_attribute
 from .bodies import input_types
 from .emission import imported
 from .errors import GraphError, LoadError, TypeSpecError
+from .garbage import undisturbed
 from .guarding import DEEPEST, TOO_DEEP, DataFiles, checked_model, checked_tensor
 from .inference import infer
 from .ir import (
@@ -43,6 +44,8 @@ from .tensor.calling import Trace
 from .tracing import types_through
 from .types import Type, from_proto, tensor_type
 from .walk import captured
+
+_READ_OF_GRAPHS = ("name", "node", "initializer", "sparse_initializer", "input", "output", "value_info")
 
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -114,7 +117,8 @@ def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allo
     proto, folder = _read(source, base_dir, site)
     try:
         checked_model(proto)
-        return _Loader(proto, DataFiles(folder, allow_hard_links=allow_hard_links)).model()
+        with undisturbed():
+            return _Loader(proto, DataFiles(folder, allow_hard_links=allow_hard_links)).model()
     except LoadError as error:
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
     except (TypeSpecError, RecursionError) as error:
@@ -256,8 +260,14 @@ class _Loader:
             captured(nodes, inputs, values) if trace.parent is not None else (),
             tuple(listed),
             MappingProxyType(declared),
-            _without(proto, "name", "node", "initializer", "sparse_initializer", "input", "output", "value_info"),
+            _without(proto, *_READ_OF_GRAPHS) if trace.parent is not None else self._rest(proto),
         )
+
+    def _rest(self, proto: onnx.GraphProto) -> bytes:
+        """What else is said of the outermost graph, from which all that is large has been read and is taken out."""
+        for field in _READ_OF_GRAPHS:
+            proto.ClearField(field)
+        return bytes(proto.SerializeToString())
 
     def _named(self, name: str, scope: _Scope, what: str) -> Value:
         found = scope.find(name)
@@ -294,7 +304,9 @@ class _Loader:
             attributes = MappingProxyType({a.name: from_attribute(a, read) for a in found})
             has_body = any(isinstance(value, (Graph, tuple)) for value in attributes.values())
         made = tuple(proto.output)
-        kept = Kept(_without_bodies(proto) if has_body else proto.SerializeToString(), attributes, names, made)
+        kept = Kept(
+            _without_bodies(proto) if has_body else proto.SerializeToString(), attributes, names, made, not has_body
+        )
         node = make_node(schema, inputs, attributes, (), trace, None, NodeInfo(proto.name, proto.doc_string, (), kept))
         outputs: list[Value] = []
         for name in made:

@@ -181,8 +181,12 @@ def constants(graph: Graph) -> tuple[Constant, ...]:
     found: dict[Constant, None] = {}
     for inner in graphs(graph):
         for node in inner.nodes:
-            found.update(dict.fromkeys(value for value in node.inputs if isinstance(value, Constant)))
-        found.update(dict.fromkeys(value for _, value in inner.outputs if isinstance(value, Constant)))
+            for value in node.inputs:
+                if isinstance(value, Constant):
+                    found[value] = None
+        for _, value in inner.outputs:
+            if isinstance(value, Constant):
+                found[value] = None
     return tuple(found)
 
 

@@ -1,11 +1,15 @@
 """The cuts that are easily got wrong: each is right by ONNX's checker, ONNX Runtime and the whole model's values."""
 
+from collections.abc import Callable
+from typing import Any
+
 import onnx
 import pytest
 
 from benchmarks.cuts import Case, cases, is_valid, judge, session, with_graphdsl, with_onnx
 
 CASES = {case.name: case for case in cases()}
+CALLED = CASES["functions: called by one in a body"]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -47,16 +51,18 @@ def test_the_judge_objects() -> None:
 @pytest.mark.parametrize(
     ("name", "spoil", "objection"),
     [
-        ("quantization annotations", lambda part: part.graph.ClearField("quantization_annotation"), "loses the annotation"),
-        ("what model, graph and nodes say besides", lambda part: part.graph.node[0].ClearField("name"), "loses what a node says"),
-        ("what model, graph and nodes say besides", lambda part: part.ClearField("model_version"), "loses what the model says"),
-        ("functions: overloads", lambda part: part.functions.extend(CASES["functions: overloads"].model.functions[:1]), "keeps other functions"),
+        ("quantization annotations", lambda part: part.graph.ClearField("quantization_annotation"), "the annotation"),
+        ("what model, graph and nodes say besides", lambda part: part.graph.node[0].ClearField("name"), "a node says"),
+        ("what model, graph and nodes say besides", lambda part: part.ClearField("model_version"), "the model says"),
+        ("functions: overloads", lambda part: part.functions.add().CopyFrom(part.functions[0]), "invalid model"),
+        ("functions: none is needed", lambda part: part.functions.extend(CALLED.model.functions), "other functions"),
+        ("a sparse initializer", lambda part: part.graph.ClearField("sparse_initializer"), "invalid model"),
     ],
-)  # fmt: skip
-def test_the_judge_looks_at_what_a_case_is_about(name: str, spoil, objection: str) -> None:
+)
+def test_the_judge_looks_at_what_a_case_is_about(name: str, spoil: Callable[..., Any], objection: str) -> None:
     def spoiled(model: onnx.ModelProto, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
         part = with_graphdsl(model, inputs, outputs)
         spoil(part)
         return part
 
-    assert judge(CASES[name], spoiled) == objection
+    assert objection in judge(CASES[name], spoiled)

@@ -1,13 +1,17 @@
 """Parts of models: cuts, taps and chains, on models that the language builds."""
 
 import re
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import graphdsl as gd
 from graphdsl import op
+from graphdsl.lookup import own_names
 
+LIGHT = sorted((Path(onnx.__file__ or "").parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 SQUARE = gd.float32[3, 3]
 
 
@@ -74,3 +78,12 @@ def test_a_chain_computes_what_the_model_does() -> None:
         values = part.run(values)
     assert np.array_equal(values["out"], model.run(given)["out"])
     assert [[node.op_type for node in part.nodes] for part in parts] == [["Mul"], ["Mul"], ["Relu", "Add"]]
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+def test_loaded_tensors_are_known_by_the_names_that_emission_gives_them(path: Path) -> None:
+    model = gd.load(path)
+    names, outputs = own_names(model.graph) or pytest.fail("the names are the file's own")
+    proto, emitted = model._emitted()
+    assert names == emitted
+    assert outputs == [info.name for info in proto.graph.output]

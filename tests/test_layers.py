@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).parent.parent / "graphdsl"
 LAYERS = {
     "sites": "where the user wrote a thing; errors of every layer end with it",
     "errors": "every layer raises them",
+    "garbage": "the garbage collector, paused",
+    "wire": "how protobuf writes fields",
     "algebra": "canonical expressions, which dimensions are",
     "dims": "dimension expressions, which types hold",
     "types": "dtypes and types, which values hold",

@@ -10,6 +10,7 @@ import onnx
 
 from ..copying import copied_input, copied_nodes
 from ..errors import GraphError
+from ..garbage import undisturbed
 from ..ir import Constant, Graph, Input, Node, Output, Value
 from ..loading import LoadedTrace, Source, opened, settle_types
 from ..lookup import Tensors
@@ -81,7 +82,8 @@ def cut(whole: Model, starts: Sequence[Named], ends: Sequence[Named], what: str)
     lacking = [value for value in _in_order(whole, reached) if value.default is None]
     if lacking:
         raise missing_inputs(whole, lacking, starts, ends, what, site)
-    graph = _Part(whole, ends[0].path, what, site).graph(needed, _in_order(whole, reached), starts, ends)
+    with undisturbed():
+        graph = _Part(whole, ends[0].path, what, site).graph(needed, _in_order(whole, reached), starts, ends)
     used = set(functions(operators(graph)))
     part = replace(whole, graph=graph, functions=tuple([f for f in whole.functions if f in used]))
     return part, [start for start in starts if start.value not in met]
@@ -152,10 +154,12 @@ class _Part:
         made = copied_nodes(nodes, values, self._trace, tensors.names, self._spare)
         outputs = self._outputs(ends, values)
         part = Graph(whole.name, tuple(inputs), made, outputs)
-        extras, parameters = _annotations(whole, tensors, values, set(constants(part)))
-        carried = {*constants(part), *parameters, *(value for value in inputs if value.default is not None)}
-        for constant in (*constants(part), *parameters):
+        used = set(constants(part))
+        extras, parameters = _annotations(whole, tensors, values, used)
+        used |= parameters
+        for constant in used:
             values.setdefault(constant, constant)
+        carried = {*used, *(value for value in inputs if value.default is not None)}
         listed = [values[value] for value in tensors.initializers.ordered(values)]
         self._data["graph"] = replace(
             part,
