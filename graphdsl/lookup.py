@@ -1,11 +1,12 @@
 """A model's tensors by name, and by path into the bodies of its nodes."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Generic, TypeVar
 
+from .emission import Emitter
 from .errors import nearest
-from .ir import Constant, Graph, Node, Value
+from .ir import Constant, Graph, ModelData, Node, Value
 from .walk import constants
 
 _MOST_PATHS = 3
@@ -37,10 +38,12 @@ _FEW = 16
 
 
 class Tensors:
-    """The tensors of one graph and of the bodies in it, by their own names or those that emission gives them."""
+    """The tensors of a model and of the bodies in it, by their own names or those that emission gives them."""
 
-    def __init__(self, graph: Graph, emitted: Callable[[], tuple[Mapping[Value | None, str], Sequence[str]]]) -> None:
-        names, called = own_names(graph) or emitted()
+    def __init__(self, model: ModelData) -> None:
+        graph = model.graph
+        names, called = own_names(graph) or emitted_names(model)
+        self.output_names = tuple(called)
         outputs = dict(zip(called, (value for _, value in graph.outputs), strict=True))
         self._graph = graph
         self.names = names
@@ -154,6 +157,13 @@ def _bodies(nodes: tuple[Node, ...] | list[Node]) -> Iterator[tuple[Node, str, G
 
 Names = tuple[dict[Value | None, str], list[str]]
 """The names of values, and those of a graph's outputs."""
+
+
+def emitted_names(model: ModelData) -> Names:
+    """The names that emission gives."""
+    emitter = Emitter(store=lambda tensor, array: True)
+    proto = emitter.model(model)
+    return emitter.names, [info.name for info in proto.graph.output]
 
 
 def own_names(graph: Graph) -> Names | None:

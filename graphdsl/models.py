@@ -44,7 +44,7 @@ class Model(ModelData):
     @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of the outputs, in order."""
-        return tuple(info.name for info in self._emitted()[0].graph.output)
+        return self._tensors.output_names
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -61,18 +61,9 @@ class Model(ModelData):
         """The name of the graph."""
         return self.graph.name
 
-    def _emitted(self) -> tuple[onnx.ModelProto, dict[Value | None, str]]:
-        """The proto without weights, and the names of the values in it."""
-        emitter = Emitter(store=lambda tensor, array: True)
-        return emitter.model(self), emitter.names
-
     @cached_property
     def _tensors(self) -> Tensors:
-        def emitted() -> tuple[dict[Value | None, str], list[str]]:
-            proto, names = self._emitted()
-            return names, [info.name for info in proto.graph.output]
-
-        return Tensors(self.graph, emitted)
+        return Tensors(self)
 
     def __call__(self, /, *given: Any, **named: Any) -> Any:
         """Run the model on arrays, or put it into the graph that its tensor arguments belong to.

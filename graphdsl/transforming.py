@@ -23,7 +23,6 @@ from .ir import (
     Function,
     Graph,
     Input,
-    Kept,
     ModelData,
     Node,
     Output,
@@ -343,7 +342,7 @@ def called_again(
     """
     info = node.info
     if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
-        info = info._replace(kept=Kept(info.kept.raw, attributes))  # the bytes are those without bodies
+        info = info._replace(kept=info.kept._replace(attributes=attributes))  # the bytes are those without bodies
     alike = schema is node.schema and _alike(inputs, node.inputs, lambda kind: kind)
     types = [value.type for value in node.outputs]
     by_types = schema.rule is None and schema.name not in READS and attributes is node.attributes

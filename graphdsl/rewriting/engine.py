@@ -94,9 +94,7 @@ def producers(model: ModelData, wanted: Iterable[str | tuple[str, ...]]) -> set[
     Raises:
         GraphError: the model has no such tensor, or no node makes it.
     """
-    outputs = {name: value for name, value in model.graph.outputs if name is not None}
-    names: dict[Value | None, str] = dict(names_of(model).items())
-    tensors = Tensors(model.graph, names, outputs)
+    tensors = Tensors(model)
     found: set[Node] = set()
     for name in wanted:
         try:
