@@ -19,7 +19,7 @@ def my_add(a, b):
     return 2 * a + b
 
 
-@gd.custom_op("mine::my_add")
+@gd.custom_op("theirs::my_add")
 def my_other_add(a, b):
     """2a + b as an operator that only others implement: the result has the type of a."""
     return a

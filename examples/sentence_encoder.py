@@ -89,7 +89,8 @@ def main() -> int:
         print(" ".join(f"{value:6.3f}" for value in row), f" {sentence}")
 
     nearest = [int(np.argsort(-row)[1]) for row in similarities]
-    return 0 if nearest[:4] == [1, 0, 3, 2] else 1
+    right = nearest[:4] == [1, 0, 3, 2] and np.allclose(np.diag(similarities), 1, rtol=0, atol=1e-5)
+    return 0 if right else 1
 
 
 if __name__ == "__main__":

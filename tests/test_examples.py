@@ -47,6 +47,39 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+SABOTAGE = """
+import runpy, sys
+import numpy as np
+import graphdsl
+
+def spoiled(call):
+    def wrong(value):
+        return value[::-1] * 0.9 if isinstance(value, np.ndarray) and value.ndim else value
+    def run(model, *inputs, **options):
+        found = call(model, *inputs, **options)
+        if isinstance(found, dict):
+            return {name: wrong(value) for name, value in found.items()}
+        return tuple(map(wrong, found)) if isinstance(found, tuple) else wrong(found)
+    return run
+
+graphdsl.Model.__call__ = spoiled(graphdsl.Model.__call__)
+graphdsl.Model.run = spoiled(graphdsl.Model.run)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, str(__import__("pathlib").Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A program that runs an example with models that compute something else."""
+
+CHEAP = ["custom_operators.py", "cut_and_change.py", "dynamic_axes.py"]
+REST = [pytest.param(name, marks=pytest.mark.full) for name in ARGUMENTS if name not in CHEAP]
+
+
+@pytest.mark.parametrize("name", [*CHEAP, *REST])
+def test_an_example_fails_when_the_model_is_wrong(name: str, tmp_path: Path) -> None:
+    ran = run("-c", SABOTAGE, str(EXAMPLES / name), *ARGUMENTS[name], folder=tmp_path)
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+
+
 def test_the_linear_example_prints_the_model_and_saves_it(tmp_path: Path) -> None:
     ran = run(str(EXAMPLES / "linear_function.py"), folder=tmp_path)
     assert ran.stdout.splitlines()[1:] == [
