@@ -37,6 +37,7 @@ from .errors import (
     SaveError,
     ScopeError,
     SignatureError,
+    SourceError,
     TypeSpecError,
     UnknownOperator,
     UnsupportedAttribute,
@@ -52,6 +53,7 @@ from .op import domain, opset
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .saving import save
 from .sharpening import strict_shapes
+from .source import to_source
 from .tensor import Tensor
 from .transforming import transform
 from .types import (
@@ -133,6 +135,7 @@ __all__ = [
     "ScopeError",
     "SequenceType",
     "SignatureError",
+    "SourceError",
     "SparseTensorType",
     "Tensor",
     "TensorType",
@@ -195,6 +198,7 @@ __all__ = [
     "sparse",
     "split",
     "strict_shapes",
+    "to_source",
     "string",
     "transform",
     "uint2",

@@ -11,7 +11,7 @@ from . import schemas
 from .declarations import annotated, declared
 from .emission import is_readable, least_ir_version
 from .errors import BuildError, OpsetError, SignatureError, TypeSpecError
-from .ir import Constant, Graph, Input, Node, Output, Value
+from .ir import NO_ATTRIBUTES, Constant, Graph, Input, Node, Output, Value, clash
 from .models import PRODUCER, Model
 from .sites import Site, at, caller
 from .tensor import Tensor, lifting
@@ -168,16 +168,18 @@ def _check_depth(built: Model, what: str, site: Site | None) -> None:
 
 def _check_functions(used: Survey, what: str, site: Site | None) -> None:
     """Refuse two functions of one name that are not overloads of each other."""
-    first: dict[tuple[str, str], Node] = {}
+    found: dict[tuple[str, str], list[Node]] = {}
     for schema, node in used.operators.items():
         if schema.function is not None:
-            other = first.setdefault((schema.domain, schema.name), node)
-            known = other.schema.function
-            if known is None or known.origin is not schema.function.origin:
-                raise BuildError(
-                    f"{what}: two functions are named {schema.label!r}; rename one of them{at(other.site)}"
-                    f"{at(node.site)}" + at(site)
-                )
+            same = found.setdefault((schema.domain, schema.name), [])
+            for other in same:
+                known = other.schema.function
+                if known is not None and known is not schema.function and clash(known, schema.function):
+                    problem = f"two functions are named {schema.label!r}; rename one of them"
+                    if known.overload is not None and known.origin is schema.function.origin:
+                        problem = f"the calls of {schema.label!r} make two bodies, and it is one overload"
+                    raise BuildError(f"{what}: {problem}{at(other.site)}{at(node.site)}" + at(site))
+            same.append(node)
 
 
 def _listed(inputs: Iterable[Any], what: str, site: Site | None) -> list[Input]:
@@ -269,8 +271,17 @@ def _interval(node: Node) -> str:
 @overload
 def model(function: Callable[..., Any], /) -> Model: ...
 @overload
-def model(*, opset: int | None = None, name: str | None = None) -> Callable[[Callable[..., Any]], Model]: ...
-def model(function: Callable[..., Any] | None = None, /, *, opset: int | None = None, name: str | None = None) -> Any:
+def model(
+    *, opset: int | None = None, name: str | None = None, inputs: Mapping[str, str] = ...
+) -> Callable[[Callable[..., Any]], Model]: ...
+def model(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    opset: int | None = None,
+    name: str | None = None,
+    inputs: Mapping[str, str] = NO_ATTRIBUTES,
+) -> Any:
     """A model from a function, traced once with symbolic inputs.
 
     Parameters annotated with a type become the model's inputs; the others are Python values. If one of those has no
@@ -288,21 +299,29 @@ def model(function: Callable[..., Any] | None = None, /, *, opset: int | None = 
         function: Returns a tensor, a tuple of tensors, or a dict by output name.
         opset: The opset in force while it is traced; by default the one in force where it is written.
         name: The graph's name; by default the function's.
+        inputs: The names of inputs by parameter, where they are not those of the parameters: `{"image": "input.1"}`.
 
     Raises:
-        BuildError: it returns no tensors, or uses tensors that are not its own.
+        BuildError: it returns no tensors, uses tensors that are not its own, or has no such parameter.
     """
     if function is None:
-        return lambda f: model(f, opset=opset, name=name)  # type: ignore[call-overload]
+        return lambda f: model(f, opset=opset, name=name, inputs=inputs)  # type: ignore[call-overload]
     if not callable(function):
         raise BuildError(f"gd.model takes a function, got {function!r}" + at(caller()))
     types, values = _parameters(function)
     label = str(name or getattr(function, "__name__", "graph"))
+    for parameter, wanted in inputs.items():
+        if parameter not in types or not isinstance(wanted, str) or not wanted:
+            known = ", ".join(map(repr, types)) or "none"
+            raise BuildError(
+                f"model {label!r}: inputs={{{parameter!r}: {wanted!r}}} names no input; its inputs are {known}"
+                + at(caller())
+            )
 
     def trace(*given: Any, **named: Any) -> Model:
         bound = inspect.Signature(values).bind(*given, **named)
         bound.apply_defaults()
-        return _trace(function, types, bound.arguments, label, opset)
+        return _trace(function, types, bound.arguments, label, opset, inputs)
 
     if any(p.default is p.empty for p in values):
         trace.__name__ = trace.__qualname__ = label
@@ -333,13 +352,17 @@ def _trace(
     values: Mapping[str, Any],
     label: str,
     opset: int | None,
+    names: Mapping[str, str],
 ) -> Model:
     site = caller()
     what = f"model {label!r}"
     trace = Trace(what, None, site)
     version = schemas.opset_in_force() if opset is None else opset
     with schemas.opset_forced(version), tracing(trace):
-        inputs = {name: Tensor(Input(name, p.annotation, trace, site, _default(p))) for name, p in parameters.items()}
+        inputs = {
+            name: Tensor(Input(names.get(name, name), p.annotation, trace, site, _default(p)))
+            for name, p in parameters.items()
+        }
         given = dict(values) | inputs
         arguments, keywords = [], {}
         for name, parameter in inspect.signature(function).parameters.items():

@@ -27,11 +27,11 @@ class CustomOperator:
         self.op_type = name
         self._rule = rule
         self._version = version
-        self._interface = Interface(rule, f"operator '{domain}::{name}'")
+        self._interface = Interface(rule, f"operator '{domain}::{name}'", open_ended=True)
         self._function: Callable[..., Any] | None = None
         self._schema = declare(self._declaration())
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+    def __call__(self, /, *inputs: Any, **attributes: Any) -> Any:
         if self._function is not None:
             return self._function(*inputs, **attributes)
         return wrap(call(self._schema, inputs, attributes))
@@ -75,6 +75,7 @@ class CustomOperator:
             attributes=interface.attributes,
             doc=inspect.getdoc(self._rule) or "",
             rule=self._types,
+            takes_any=interface.takes_any,
         )
 
     def _types(
@@ -104,6 +105,8 @@ class CustomOperator:
                 types.append(item.type)
             elif is_type(item):
                 types.append(as_type(item))
+            elif item is None and items is returned:
+                types.append(None)
             else:
                 raise BuildError(f"{label} returns tensors or types, got {item!r}" + at(caller()))
         if not types:
@@ -115,7 +118,8 @@ def custom_op(name: str, *, version: int = 1) -> Callable[[Callable[..., Any]], 
     """Declare an operator that only others implement, by its type rule.
 
     The decorated function gets the inputs as tensors and the attributes as Python values (keyword-only parameters,
-    typed by annotation or default), and returns for each output a type, or a tensor of that type.
+    typed by annotation or default), and returns for each output a type, or a tensor of that type; None in a tuple
+    stands for a type that nothing tells. A `**parameter` takes attributes of any name, of the kinds of their values.
 
     >>> import graphdsl as gd
     >>> @gd.custom_op("my::Upsampled")

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
 from .errors import BuildError
-from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value
+from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value, clash
 from .sites import locate
 from .types import OptionalType, SparseTensorType, TensorType, Type, to_proto, without_sizes
 from .walk import Survey, constants, functions, operators
@@ -452,7 +452,7 @@ def _number_overloads(called: tuple[Function, ...]) -> dict[Function, str]:
     overloads: dict[Function, str] = {}
     for function in called:
         same = first.setdefault((function.domain, function.name), [])
-        if same and same[0].origin is not function.origin:
+        if any(clash(function, other) for other in same):
             raise BuildError(f"two functions are named '{function.domain}::{function.name}'; rename one of them")
         overloads[function] = function.overload if function.overload is not None else str(len(same) or "")
         same.append(function)

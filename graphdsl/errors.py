@@ -18,6 +18,7 @@ GraphError
 ├── MissingInputs       (ValueError)      a cut that leaves out inputs that its outputs need; `.suggested` cuts would do
 ├── WeightError           (ValueError)      weights that do not fit a model's constants
 ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
+├── SourceError           (ValueError)      a model that has no form as source; the message says what has none
 ├── LoadError             (ValueError)      a file or proto that is not a model the library accepts
 ├── ExportError           (ValueError)      a torch module that does not become a model which means the same
 ├── SaveError             (OSError)         a file that could not be written; nothing was left behind
@@ -119,6 +120,10 @@ class CheckError(GraphError, ValueError):
     def __init__(self, message: str, findings: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.findings = tuple(findings)
+
+
+class SourceError(GraphError, ValueError):
+    """A model, or something in it, has no form as graphdsl source."""
 
 
 class LoadError(GraphError, ValueError):

@@ -47,11 +47,14 @@ class AttributeTensor(Tensor):
 class _FunctionMaker:
     """What `@function` gives: call it on tensors."""
 
-    def __init__(self, function: Callable[..., Any], domain: str, name: str, version: int) -> None:
+    def __init__(
+        self, function: Callable[..., Any], domain: str, name: str, version: int, overload: str | None
+    ) -> None:
         update_wrapper(self, function)
         self.domain = domain
         self.op_type = name
         self.version = version
+        self.overload = overload
         self._function = function
         self._interface = Interface(function, f"function '{domain}::{name}'")
         self._traced: dict[Any, Schema] = {}
@@ -135,6 +138,7 @@ class _FunctionMaker:
             attributes=tuple(n for n in interface.attributes if n not in interface.defaults),
             defaults=MappingProxyType(interface.defaults),
             kinds=MappingProxyType({n: spec.kind for n, spec in interface.attributes.items()}),
+            overload=self.overload,
             origin=self,
             doc=inspect.getdoc(self._function) or "",
         )
@@ -188,7 +192,7 @@ def _attribute_tensor(trace: Trace, spec: AttributeSpec, value: Any) -> Any:
 def function(callable_: Callable[..., Any], /) -> Callable[..., Any]: ...
 @overload
 def function(
-    *, domain: str = ..., name: str | None = ..., version: int = ...
+    *, domain: str = ..., name: str | None = ..., version: int = ..., overload: str | None = ...
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 def function(
     callable_: Callable[..., Any] | None = None,
@@ -197,6 +201,7 @@ def function(
     domain: str = "local",
     name: str | None = None,
     version: int = 1,
+    overload: str | None = None,
 ) -> Any:
     """A local function of the model from a Python function on tensors; each call is one node.
 
@@ -218,6 +223,8 @@ def function(
         domain: The domain of the operator.
         name: Its name; by default the function's.
         version: The version of the domain that the model imports.
+        overload: Tells Python functions of one name apart (`"1"`); each then has one body. By default, bodies are
+            numbered.
 
     Raises:
         BuildError: it calls itself, returns no tensors, or an attribute has no type.
@@ -226,12 +233,13 @@ def function(
     ONNX specification: IR.md, "Functions".
     """
     if callable_ is None:
-        return lambda f: function(f, domain=domain, name=name, version=version)  # type: ignore[call-overload]
+        options = {"domain": domain, "name": name, "version": version, "overload": overload}
+        return lambda f: function(f, **options)  # type: ignore[call-overload]
     if not callable(callable_) or isinstance(callable_, Handle):
         raise BuildError(f"gd.function takes a Python function, got {callable_!r}" + at(caller()))
     if not domain or domain == "ai.onnx":
         raise BuildError("a function needs a domain of its own, as in @gd.function(domain='my')" + at(caller()))
-    return _FunctionMaker(callable_, domain, name or callable_.__name__, version)
+    return _FunctionMaker(callable_, domain, name or callable_.__name__, version, overload)
 
 
 @function(domain="graphdsl", name="Debug")

@@ -30,13 +30,18 @@ _PLURAL: dict[int, int] = {
 class Interface:
     """Positional parameters are inputs; keyword-only ones attributes, of the kinds of their annotations or defaults."""
 
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
+    def __init__(self, function: Callable[..., Any], what: str, *, open_ended: bool = False) -> None:
         self.what = what
+        self.takes_any = False
+        """Whether a `**parameter` takes attributes of any name, as only an open-ended interface may."""
         self.inputs: list[inspect.Parameter] = []
         self.attributes: dict[str, AttributeSpec] = {}
         self.defaults: dict[str, Any] = {}
         for parameter in inspect.signature(function, eval_str=True).parameters.values():
             if parameter.kind is parameter.VAR_KEYWORD:
+                self.takes_any = open_ended
+                if open_ended:
+                    continue
                 raise BuildError(f"{what}: **{parameter.name} names no attributes; write each one" + at(caller()))
             if parameter.kind is parameter.KEYWORD_ONLY:
                 self._attribute(parameter)

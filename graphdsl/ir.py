@@ -316,6 +316,13 @@ class Function:
     """What else a file says (`FunctionProto`)."""
 
 
+def clash(one: Function, other: Function) -> bool:
+    """Whether two functions of one name cannot be in one model: they are no overloads, or the same one."""
+    if None in (one.overload, other.overload):
+        return one.origin is not other.origin
+    return one.overload == other.overload
+
+
 @dataclass(frozen=True, eq=False)
 class ModelData:
     """A model: the graph, its functions and what the file says about it. `models.Model` adds what users call."""

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -83,6 +83,39 @@ def save(
             f"{problem}: it is larger than 2 GB without the weights that can lie in a data file, which are its "
             "initializers other than text and small integers" + at(caller())
         ) from error
+
+
+def write_together(path: str | os.PathLike[str], writers: Mapping[str, Callable[[BinaryIO], None]]) -> None:
+    """Write a file, and others beside it, each by its suffix: all of them complete, or none.
+
+    The first is the file at `path`, which others only go with; they appear after it.
+
+    Raises:
+        SaveError: they cannot be written; what was there before still is.
+    """
+    target = _target(path)
+    problem = f"{str(path)!r} cannot be written"
+    if len(writers) > 1 and Path(path).is_symlink():
+        raise SaveError(f"{problem}: it is a symbolic link, and readers look beside the link" + at(caller()))
+    token = secrets.token_hex(4)
+    targets = [target, *(target.with_suffix(suffix) for suffix in list(writers)[1:])]
+    files = [(_beside(place, token), place) for place in targets]
+    try:
+        for (written, place), write in zip(files, writers.values(), strict=True):
+            if place.exists() and not place.is_file():
+                raise OSError(f"{str(place)!r} is not a regular file")
+            with written.open("xb") as stream:
+                write(stream)
+                _settle(stream)
+            if place.exists():
+                shutil.copymode(place, written)
+        _replace(files, token)
+    except OSError as error:
+        raise SaveError(f"{problem}: {_reason(error, target)}" + at(caller())) from error
+    finally:
+        for written, _ in files:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
 
 
 def _arrays(held: Sequence[Held]) -> dict[str, np.ndarray]:

@@ -74,6 +74,7 @@ class Schema:
         "outputs",
         "rule",
         "since",
+        "takes_any",
         "until",
         "version",
     )
@@ -95,6 +96,7 @@ class Schema:
         rule: Callable[..., Any] | None = None,
         function: Any = None,
         numpy: Callable[..., Any] | None = None,
+        takes_any: bool = False,
     ) -> None:
         self.domain = domain
         self.name = name
@@ -117,6 +119,8 @@ class Schema:
         """The `ir.Function` that the operator calls, where it is a local function."""
         self.numpy = numpy
         """What the operator computes, as a function on arrays, where a user's declaration says so."""
+        self.takes_any = takes_any
+        """Whether a call may have attributes that `attributes` does not list; the kind follows from the value."""
         # ONNX counts absent inputs before a variadic one, which Loop has
         self.least_inputs = native.min_input if native is not None else _least(inputs)
         self.most_inputs = _most(inputs)

@@ -108,7 +108,7 @@ def sweep(
     given = dict(values or {})
     swept: dict[Function, Schema] = {}
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
-    for function in _callees_first(model.functions):
+    for function in callees_first(model.functions):
         own = function.opset_imports.get("", version)
         imports = _at_opset(function.opset_imports, opset if "" in function.opset_imports else None)
         with schemas.opset_forced(opset or own):
@@ -145,7 +145,8 @@ def with_needs(model: M) -> M:
     return replace(model, functions=called, opset_imports=imports, ir_version=max(model.ir_version, least))
 
 
-def _callees_first(functions: Iterable[Function]) -> list[Function]:
+def callees_first(functions: Iterable[Function]) -> list[Function]:
+    """Functions in an order in which each comes after those that it calls."""
     order: dict[Function, None] = {}
     stack = [(function, False) for function in reversed(list(functions))]
     while stack:

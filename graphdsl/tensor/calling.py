@@ -13,14 +13,15 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+from onnx import AttributeProto
 
 from ..allowed import objection
-from ..attributes import kind_word, normalise
+from ..attributes import kind_of, kind_word, normalise
 from ..dims import Dim
 from ..errors import GraphError, ScopeError, SignatureError, TypeSpecError
 from ..forms import form, surplus_inputs, tensor_as_attribute, unknown_keyword, value_advice
 from ..inference import infer
-from ..ir import NO_ATTRIBUTES, NodeInfo, Reference, Value, make_node
+from ..ir import NO_ATTRIBUTES, NodeInfo, Opaque, Reference, Value, make_node
 from ..schemas import FOREVER, Schema, in_force
 from ..sites import Site, at, caller
 from ..types import DType, TensorType, Type, from_text, int64
@@ -242,6 +243,8 @@ def _sort_out(
             if inputs[index] is not None:
                 raise SignatureError(f"{schema.label}: input {name!r} is given twice" + at(site))
             inputs[index] = value
+        elif value is not None and schema.takes_any:
+            attributes[name] = _unlisted(schema, name, value, trace, site)
         elif value is not None:
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
@@ -249,6 +252,18 @@ def _sort_out(
         needed = ", ".join(map(repr, missing))
         raise SignatureError(f"{schema.label}: attribute {needed} is required; {form(schema)}" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
+
+
+def _unlisted(schema: Schema, name: str, value: Any, trace: Trace, site: Site | None) -> Any:
+    """The value of an attribute that the schema does not list; an `AttributeProto` says more than Python has."""
+    if isinstance(value, AttributeProto):
+        return Opaque(value)
+    try:
+        kind = kind_of(tuple(value) if isinstance(value, list) else value)
+    except (TypeError, StopIteration):
+        got = f"attribute {name!r} is of no kind that ONNX has, got {_shown(value)}"
+        raise SignatureError(f"{schema.label}: {got}" + at(site)) from None
+    return trace.attribute(schema, name, kind, value, site)
 
 
 def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
