@@ -234,7 +234,7 @@ def function(
     """
     if callable_ is None:
         options = {"domain": domain, "name": name, "version": version, "overload": overload}
-        return lambda f: function(f, **options)  # type: ignore[call-overload]
+        return lambda f: function(f, **options)
     if not callable(callable_) or isinstance(callable_, Handle):
         raise BuildError(f"gd.function takes a Python function, got {callable_!r}" + at(caller()))
     if not domain or domain == "ai.onnx":

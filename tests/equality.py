@@ -20,10 +20,14 @@ FIELDS = ("ir_version", "producer", "producer_version", "domain", "doc", "model_
 
 def unequal(one: gd.Model, other: gd.Model) -> list[str]:
     """In what the models differ; nothing if they are equal up to names."""
-    found = [f"{field}: {getattr(one, field)!r} and {getattr(other, field)!r}" for field in FIELDS if getattr(one, field) != getattr(other, field)]
+    found = [
+        f"{field}: {getattr(one, field)!r} and {getattr(other, field)!r}"
+        for field in FIELDS
+        if getattr(one, field) != getattr(other, field)
+    ]
     for field in ("opset_imports", "metadata"):
-        if dict(getattr(one, field)) != dict(getattr(other, field)):
-            found.append(f"{field}: {dict(getattr(one, field))} and {dict(getattr(other, field))}")
+        pair = dict(getattr(one, field)), dict(getattr(other, field))
+        found += [f"{field}: {pair[0]} and {pair[1]}"] if pair[0] != pair[1] else []
     judge = _Judge()
     found += judge.interface(one.graph, other.graph)
     if one.output_names != other.output_names:
@@ -46,7 +50,9 @@ class _Judge:
         for a, b in zip(one.inputs, other.inputs, strict=False):
             if (a.name, a.type) != (b.name, b.type):
                 yield f"input {a.name!r} {a.type} and {b.name!r} {b.type}"
-            if (a.default is None) != (b.default is None) or (a.default is not None and not _alike(a.default, b.default)):
+            if (a.default is None) != (b.default is None) or (
+                a.default is not None and not _alike(a.default, b.default)
+            ):
                 yield f"input {a.name!r}: other defaults"
         for (name, a), (_, b) in zip(one.outputs, other.outputs, strict=False):
             kind = _declared(one, a) or a.type
@@ -127,7 +133,6 @@ class _Judge:
             if not same:
                 yield f"{what} {index}: {a} and {b}"
 
-
     def _content(self, value: Value) -> np.ndarray | None:
         return self.contents.get(value) if value.array is None else value.array
 
@@ -181,5 +186,7 @@ def _signatures(one: Function, other: Function, what: str) -> Iterator[str]:
         yield f"{what}: attributes of function {one.name}"
     defaults: Mapping[str, Any] = other.defaults
     for name, value in one.defaults.items():
-        if to_attribute(name, value, one.kinds.get(name)) != to_attribute(name, defaults.get(name), other.kinds.get(name)):
+        if to_attribute(name, value, one.kinds.get(name)) != to_attribute(
+            name, defaults.get(name), other.kinds.get(name)
+        ):
             yield f"{what}: the default of {name!r}"

@@ -58,6 +58,7 @@ def to_source(model: Any, path: str | os.PathLike[str] | None = None, *, names: 
             raise SaveError(f"{os.fspath(path)!r} would be the file of its own weights; write a path that ends in .py")
         writers: dict[str, Any] = {".py": lambda stream: stream.write(source.encode())}
         if module.arrays:
-            writers[".npz"] = lambda stream: np.savez(stream, **module.arrays)
+            arrays: dict[str, Any] = module.arrays
+            writers[".npz"] = lambda stream: np.savez(stream, **arrays)
         write_together(path, writers)
     return source

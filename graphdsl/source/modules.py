@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,9 +39,10 @@ from .statements import Finish, Statements, as_tuple, live
 _RESERVED = (
     *("gd", "op", "np", "onnx", "base64", "Path", "replace", "model", "weights"),
     *("float", "int", "str", "list", "object", "complex", "bool"),
+    *("file", "args", "kwds", "allow_pickle"),  # numpy.savez takes what goes into the file by name
 )
 
-_ANNOTATIONS = {
+_ANNOTATIONS: dict[int, str] = {
     AttributeProto.FLOAT: "float",
     AttributeProto.INT: "int",
     AttributeProto.STRING: "str",
@@ -65,7 +67,7 @@ class Module:
         self.names = Names(*_RESERVED)
         self.arrays: dict[str, np.ndarray] = {}
         """What goes into the file of weights."""
-        self._keys = Names()
+        self._keys = Names(*_RESERVED)
         self._model = model
         self._named = named
         self._beside = beside
@@ -76,6 +78,8 @@ class Module:
         self._hints: Mapping[Value | None, str] = emitter.names
         self._outputs = [info.name for info in proto.graph.output]
         self._overloads = {f: p.overload for f, p in zip(model.functions, proto.functions, strict=True)}
+        labels = Counter((f.domain, f.name) for f in model.functions)
+        self._overloaded = {label for label, count in labels.items() if count > 1}
         self._speller = Speller(self._namespace)
         self._constants: dict[Value, str] = {}
         self._functions: dict[Function, str] = {}
@@ -101,10 +105,10 @@ class Module:
         said = self._said(defined)
         code = "\n\n\n".join("\n".join(lines) for lines in (*self._declarations, *parts))
         if said:
-            code += "\n\n" + "\n".join(said)
+            code += "\n\n\n" + "\n".join(said)
         above = "\n".join(self._above)
         used = {node.id for node in ast.walk(ast.parse(f"{above}\n{code}")) if isinstance(node, ast.Name)}
-        loads = "weights = np.load(Path(__file__).with_suffix(\".npz\"))" if self.arrays else ""
+        loads = 'weights = np.load(Path(__file__).with_suffix(".npz"))' if self.arrays else ""
         head = "\n".join(_imports(used | ({"Path", "np"} if self.arrays else set())))
         middle = "\n".join(filter(None, (loads, above)))
         return "\n\n".join(filter(None, (head, middle))) + f"\n\n\n{code}\n"
@@ -130,8 +134,8 @@ class Module:
             found = self._constants[value] = self.names.make(value.name or "", fallback)
             self._keys.reserve(found)
             shown = self._array(found, value.array, or_list=True)
-            label = f", {text(value.name)}" if value.name else ""
-            self._above.append(f"{found} = gd.constant({shown}{label})")
+            parts = [shown, *([text(value.name)] if value.name else [])]
+            self._above += _statement(f"{found} = ", grouped("gd.constant(", parts, ")"))
         return found
 
     def array(self, array: np.ndarray, hint: str, fallback: str) -> str:
@@ -231,9 +235,7 @@ class Module:
             shown = attribute_text(name, value, kinds[name])
             attributes.append(f"{name}: {self._annotation(function, name, kinds)} = {shown}")
         references = {name: name for name in (*function.attributes, *function.defaults)}
-        statements = Statements(
-            self, self._speller, hints={}, named=self._named, references=references
-        )
+        statements = Statements(self, self._speller, hints={}, named=self._named, references=references)
         takes = [statements.parameter(value) for value in function.graph.inputs]
         made = self._functions[function] = self.names.make(function.name, "function")
         options = [f"domain={text(function.domain)}"]
@@ -243,7 +245,7 @@ class Module:
         if version != 1:
             options.append(f"version={version}")
         overload = self._overloads[function]
-        if overload or sum((f.domain, f.name) == (function.domain, function.name) for f in self._functions) > 1:
+        if overload or (function.domain, function.name) in self._overloaded:
             options.append(f"overload={text(overload)}")
         lines = [f"@gd.function({', '.join(options)})"]
         lines += _definition(made, [*takes, *(["*"] if attributes else []), *attributes], ("", [], ""))
@@ -256,8 +258,10 @@ class Module:
         found = _ANNOTATIONS.get(kinds.get(name, AttributeProto.FLOAT))
         if found is None:
             label = f"{function.domain}::{function.name}"
-            raise SourceError(f"the attribute {name!r} of the function {label!r} is of a kind that functions cannot take")
-        return found
+            raise SourceError(
+                f"the attribute {name!r} of the function {label!r} is of a kind that functions cannot take"
+            )
+        return str(found)
 
     # The model's function
 
@@ -332,8 +336,10 @@ class Module:
         imports = dict(model.opset_imports)
         fields: list[str] = []
         everything = all(len(live(graph)) == len(graph.nodes) for part in parts for graph in graphs(part))
-        if not everything or used.keys() | {""} != imports.keys() or any(
-            domain and imports[domain] != version for domain, version in used.items()
+        if (
+            not everything
+            or used.keys() | {""} != imports.keys()
+            or any(domain and imports[domain] != version for domain, version in used.items())
         ):
             fields.append(f"opset_imports={{{', '.join(f'{text(d)}: {v}' for d, v in imports.items())}}}")
         least = least_ir_version(survey(*parts), imports, tuple(called))
@@ -355,6 +361,8 @@ def listed_text(array: np.ndarray) -> str:
     """A small array as the number or list that `gd.constant` makes it of; empty where that has another dtype."""
     dtype = as_dtype(array.dtype)
     if dtype.name not in ("float32", "int64", "bool", "string") or not 0 < array.size <= MOST_ITEMS:
+        return ""
+    if array.dtype == object and not all(isinstance(item, str) for item in array.ravel()):
         return ""
     shown = array_text(array) or ""
     return items(array) if shown.startswith(("np.array(", f"{dtype_text(dtype)}(")) else ""

@@ -14,7 +14,7 @@ from onnx import AttributeProto
 
 from ..attributes import kind_of, to_attribute
 from ..errors import GraphError
-from ..ir import Constant, Graph, Node, Opaque, Reference, Value
+from ..ir import Graph, Node, Opaque, Reference, Value
 from ..operators import operator as operator_function
 from ..schemas import FOREVER, Parameter, Schema
 from ..sites import Site
@@ -108,7 +108,11 @@ def literals_of(value: Value | None, formal: Parameter) -> tuple[Literal, ...]:
         return ()
     shown = array_text(array)
     found = [Literal(plain(array), items(array))]
-    return (*found, Literal(array if array.ndim or array.dtype == object else array[()], shown)) if shown is not None else tuple(found)
+    return (
+        (*found, Literal(array if array.ndim or array.dtype == object else array[()], shown))
+        if shown is not None
+        else tuple(found)
+    )
 
 
 def _is_setting(formal: Parameter) -> bool:
@@ -299,8 +303,7 @@ def written(callee: str, call: Call, literals: Mapping[int, Literal], count: int
 
 def in_reading_order(node: Node) -> Sequence[tuple[str, Any]]:
     """The attributes, with the branch that is taken before the other."""
-    found = list(node.attributes.items())
-    return found[::-1] if node.op_type == "If" else found
+    return sorted(node.attributes.items(), key=lambda item: item[0] == "else_branch")
 
 
 def _attribute(node: Node, name: str, value: Any) -> str:
@@ -386,9 +389,9 @@ def is_same(one: Node, other: Node, stand_ins: Mapping[Value, Value | None] | No
     if len(inputs) != len(wanted) or one.attributes.keys() != other.attributes.keys():
         return False
     known = stand_ins or {}
-    return all(
-        same_value(a if a is None else known.get(a, a), b) for a, b in zip(inputs, wanted, strict=True)
-    ) and all(same_attribute(one, name, other) for name in one.attributes)
+    return all(same_value(a if a is None else known.get(a, a), b) for a, b in zip(inputs, wanted, strict=True)) and all(
+        same_attribute(one, name, other) for name in one.attributes
+    )
 
 
 def trimmed(inputs: Sequence[Value | None]) -> Sequence[Value | None]:
@@ -414,11 +417,9 @@ def same_attribute(one: Node, name: str, other: Node) -> bool:
     if a is b:
         return True
     if isinstance(a, Graph) or isinstance(b, Graph) or isinstance(a, Reference) or isinstance(b, Reference):
-        return a == b
+        return bool(a == b)
     spec = one.schema.attributes.get(name)
-    written = [
-        v.proto if isinstance(v, Opaque) else to_attribute(name, v, spec.kind if spec else None) for v in (a, b)
-    ]
+    written = [v.proto if isinstance(v, Opaque) else to_attribute(name, v, spec.kind if spec else None) for v in (a, b)]
     return _bare(written[0]) == _bare(written[1])
 
 
@@ -427,4 +428,4 @@ def _bare(proto: onnx.AttributeProto) -> bytes:
     found = onnx.AttributeProto()
     found.CopyFrom(proto)
     found.ClearField("doc_string")
-    return found.SerializeToString(deterministic=True)
+    return bytes(found.SerializeToString(deterministic=True))

@@ -1,17 +1,18 @@
 """Graphs as statements: the nodes of a model, a local function, a branch or a loop body."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from ..errors import GraphError, SourceError
 from ..ir import Graph, Node, Reference, Value
+from ..schemas import Schema
 from ..walk import dependencies
 from .layout import RETURN, Block, Expression
 from .literals import Names, array_text, snake, text
-from .spelling import ATOM, Call, Piece, Speller, Spelling, in_reading_order, literals_of, written
+from .spelling import ATOM, Call, Literal, Piece, Speller, Spelling, in_reading_order, literals_of, written
 
 _LAMBDA = 60
 """A body that is one expression up to this long is a lambda."""
@@ -75,6 +76,7 @@ class Statements:
         for name in references or ():
             self._names.reserve(name)
         self._variables: dict[Value, str] = {}
+        self._literals: dict[tuple[Value, Schema, int], tuple[Literal, ...]] = {}
 
     def parameter(self, value: Value, fallback: str = "x") -> str:
         """A variable for an input."""
@@ -130,18 +132,24 @@ class Statements:
     def _spelled(self, node: Node, block: Block) -> Spelling:
         literals = {}
         for index, value in enumerate(node.inputs):
-            if value is not None and value.array is not None and not (self._named and value.name):
-                found = literals_of(value, node.schema.input(index))
-                if found:
-                    literals[index] = found
-                else:  # a name that says what it is for
-                    formal = node.schema.input(index).name
-                    self._around.constant(value, f"{snake(node.op_type)}_{snake(formal)}")
+            if value is not None and value.array is not None and (found := self._ways(value, node.schema, index)):
+                literals[index] = found
         call = Call(node, self._texts(node, block), literals)
         callee = self._around.callee(node)
         if callee:
             return written(callee, call, {i: found[-1] for i, found in literals.items()})
         return self._speller.tried(call) if self._references is None else self._speller.untried(call)
+
+    def _ways(self, value: Value, schema: Schema, index: int) -> tuple[Literal, ...]:
+        """The ways to write a constant where it is used; none where it has a name."""
+        key = value, schema, index
+        found = self._literals.get(key)
+        if found is None:
+            formal = schema.input(index)
+            found = self._literals[key] = () if self._named and value.name else literals_of(value, formal)
+            if not found:  # a name that says what it is for
+                self._around.constant(value, f"{snake(schema.name)}_{snake(formal.name)}")
+        return found
 
     def _variable(self, value: Value) -> str:
         found = self._variables.get(value)
@@ -150,7 +158,7 @@ class Statements:
             hint = self._hints.get(value) or value.name or ""
             if hint.startswith(f"{operator}_"):  # a name that emission made up
                 hint = ""
-            found = self._variables[value] = self._names.make(hint, snake(operator))
+            found = self._variables[value] = self._names.make(hint, "branch" if operator == "If" else snake(operator))
         return found
 
     def _known(self, value: Value) -> str:
@@ -160,7 +168,7 @@ class Statements:
     # Bodies and references
 
     def _texts(self, node: Node, block: Block) -> dict[str, str]:
-        """The texts of attributes that refer to something else: bodies, whose functions are written first, and so on."""
+        """The texts of attributes that refer to something else; the functions of bodies are written first."""
         found: dict[str, str] = {}
         for name, value in in_reading_order(node):
             if isinstance(value, Graph):
@@ -188,5 +196,3 @@ class Statements:
         gap = [""] if block.lines else []
         block.lines += [*gap, f"{block.indent}def {made}({', '.join(takes)}):", *lines, ""]
         return made
-
-

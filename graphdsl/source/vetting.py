@@ -23,7 +23,8 @@ _CALLS = {
     "gd": {"constant", "custom_op", "domain", "function", "map_of", "model", "optional", "sequence", "sparse"},
     "np": {"array", "frombuffer", "full", "load", "zeros"},
     "base64": {"b64decode"},
-    "onnx": {"FromString"},
+    "onnx.AttributeProto": {"FromString"},
+    "onnx.SparseTensorProto": {"FromString"},
 }
 _METHODS = frozenset(("astype", "named", "reshape", "view", "with_suffix"))
 
@@ -102,8 +103,7 @@ def _is_known_call(called: ast.expr, functions: set[str], spaces: set[str]) -> b
     name = _dotted(called.value)
     if name in spaces:
         return True
-    root = name.partition(".")[0]
-    return called.attr in _CALLS.get(root, ()) or (name == "np" and called.attr in _SCALARS)
+    return called.attr in _CALLS.get(name, ()) or (name == "np" and called.attr in _SCALARS)
 
 
 _SCALARS = frozenset(

@@ -85,6 +85,8 @@ def adopt(value: Any, dtype: DType) -> Constant:
 
 def _adopt(value: Any, dtype: DType) -> np.ndarray:
     array = np.asarray(value)
+    if dtype is string and array.dtype.kind in "US":  # NumPy's text has lost zero characters at the end
+        array = np.asarray(value, object)
     if array.dtype.kind == "O" and dtype is not string:
         large = all(isinstance(item, int) for item in array.ravel())
         if not large:
