@@ -10,7 +10,18 @@ import sys
 from types import CodeType
 from typing import NamedTuple
 
-_PARTS = ("tensor", "sharpening", "rewriting", "conversion", "passes", "passes.rules", "extraction", "verify", "debug")
+_PARTS = (
+    "tensor",
+    "sharpening",
+    "source",
+    "rewriting",
+    "conversion",
+    "passes",
+    "passes.rules",
+    "extraction",
+    "verify",
+    "debug",
+)
 _LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS)})
 
 Site = tuple[CodeType, int]
