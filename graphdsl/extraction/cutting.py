@@ -12,7 +12,7 @@ from ..copying import copied_input, copied_nodes
 from ..errors import GraphError
 from ..garbage import undisturbed
 from ..ir import Constant, Graph, Input, Node, Output, Value
-from ..loading import LoadedTrace, Source, opened, settle_types
+from ..loading import LoadedTrace, Source, settle_types
 from ..lookup import Tensors
 from ..models import Model
 from ..sites import Site, at, caller
@@ -21,7 +21,7 @@ from ..transforming import graph_trace
 from ..types import TensorType, Type, from_proto, to_proto
 from ..walk import between, constants, functions, operators
 from .missing import missing_inputs
-from .naming import Named, several
+from .naming import Named, prepared, several
 
 
 def extract(model: Model | Source, inputs: Any = None, outputs: Any = None) -> Model:
@@ -48,7 +48,7 @@ def extract(model: Model | Source, inputs: Any = None, outputs: Any = None) -> M
             would do.
         GraphError: the model has no such tensor, or one that is cut at has no known type.
     """
-    whole = opened(model)
+    whole = prepared(model)
     ends = several(whole, whole.output_names if outputs is None else outputs, "gd.extract")
     starts = _needed(whole, ends) if inputs is None else several(whole, inputs, "gd.extract")
     part, unused = cut(whole, starts, ends, "gd.extract")

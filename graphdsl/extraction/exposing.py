@@ -7,10 +7,10 @@ from typing import Any
 
 from ..errors import GraphError
 from ..ir import Output, Value
-from ..loading import Source, opened
+from ..loading import Source
 from ..models import Model
 from ..sites import at, caller
-from .naming import Named, found, outermost
+from .naming import Named, found, outermost, prepared
 
 _MAGIC = frozenset("*?[")
 
@@ -33,7 +33,7 @@ def expose(model: Model | Source, *names: Any) -> Model:
     Raises:
         GraphError: the model has no such tensor; a pattern or an operator fits none.
     """
-    whole = opened(model)
+    whole = prepared(model)
     added = chosen(whole, names, "gd.expose")
     present = {value for _, value in whole.graph.outputs}
     outputs = [Output(name, value) for name, value, _ in added if value not in present]

@@ -8,7 +8,7 @@ from typing import Any
 from .. import runtime, schemas
 from ..errors import GraphError, MissingRuntime
 from ..ir import Output, Value
-from ..loading import Source, opened
+from ..loading import Source
 from ..models import PRODUCER, Model
 from ..sites import at, caller
 from ..tensor import Tensor
@@ -16,7 +16,7 @@ from ..tensor.calling import emit, tracing
 from ..transforming import graph_trace
 from ..types import TensorType
 from .exposing import chosen
-from .naming import Named, listed
+from .naming import Named, listed, prepared
 
 _UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
 """So that no tensor's value depends on which others are asked for with it."""
@@ -58,7 +58,7 @@ def run_intermediates(
         MissingRuntime: ONNX Runtime is not installed, or tqdm where `progress=True`.
         RunError: ONNX Runtime refuses the model, or fails while running it.
     """
-    whole = opened(model)
+    whole = prepared(model)
     if memory <= 0:
         raise GraphError(f"gd.run_intermediates: memory={memory!r} is no number of bytes above 0" + at(caller()))
     tensors = _all(whole) if names is None else chosen(whole, tuple(listed(names)), "gd.run_intermediates")

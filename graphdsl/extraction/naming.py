@@ -1,13 +1,17 @@
 """What users call tensors: names, paths into bodies, handles; found in a model, or refused with what is close."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from .. import schemas
 from ..errors import GraphError
-from ..ir import Value
+from ..ir import NO_ATTRIBUTES, Output, Value, make_node
+from ..loading import Source, opened
 from ..models import Model
 from ..sites import at, caller
 from ..tensor.handle import Handle
+from ..transforming import graph_trace
 
 Name = str | tuple[str, ...] | Handle
 
@@ -19,6 +23,27 @@ class Named(NamedTuple):
     value: Value
     path: tuple[str, ...] = ()
     """Where it lies inside a body: the path without the name."""
+
+
+def prepared(model: Model | Source) -> Model:
+    """The model that a tool of this package is given, with the copies that emission makes of outputs as nodes.
+
+    An output whose tensor has another name already (an input returned under a name of its own, a tensor returned twice)
+    is a tensor of its own in the emitted model, so it is one that can be cut at.
+    """
+    whole = opened(model)
+    names, called = whole._tensors.names, whole.output_names
+    outputs, nodes = list(whole.graph.outputs), list(whole.graph.nodes)
+    schema = schemas.lookup("", "Identity", whole.opset)
+    for index, (name, (_, value)) in enumerate(zip(called, whole.graph.outputs, strict=True)):
+        if names[value] != name:
+            made = make_node(schema, (value,), NO_ATTRIBUTES, (value.type,), graph_trace(whole.graph), value.site)
+            made.outputs[0].name = name
+            outputs[index] = Output(name, made.outputs[0])
+            nodes.append(made)
+    if len(nodes) == len(whole.graph.nodes):
+        return whole
+    return replace(whole, graph=replace(whole.graph, nodes=tuple(nodes), outputs=tuple(outputs)))
 
 
 def found(model: Model, wanted: Any, what: str) -> Named:

@@ -5,13 +5,13 @@ from typing import Any
 
 from ..errors import GraphError
 from ..ir import Node, Value
-from ..loading import Source, opened
+from ..loading import Source
 from ..models import Model
 from ..sites import at as at_site
 from ..sites import caller
 from ..walk import between, dependencies
 from .cutting import cut
-from .naming import Named, listed, outermost, several
+from .naming import Named, listed, outermost, prepared, several
 
 _WHAT = "gd.split"
 
@@ -35,7 +35,7 @@ def split(model: Model | Source, at: Iterable[Any]) -> tuple[Model, ...]:
     Raises:
         GraphError: the model has no such tensor, or nothing lies between two cuts.
     """
-    whole = opened(model)
+    whole = prepared(model)
     names = whole._tensors.names
     ends = several(whole, whole.output_names, _WHAT)
     cuts = [outermost(several(whole, item, _WHAT), _WHAT) for item in listed(at)]
