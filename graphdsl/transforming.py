@@ -16,6 +16,7 @@ import onnx
 from . import schemas
 from .emission import least_ir_version
 from .errors import BuildError, InferenceError
+from .garbage import undisturbed
 from .inference import READS
 from .ir import (
     SEALED,
@@ -86,6 +87,7 @@ def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
     return tuple([item._v if isinstance(item, Handle) else as_tensor(item, what)._v for item in items])
 
 
+@undisturbed()
 def sweep(
     model: M,
     visit: Visit,
@@ -287,18 +289,14 @@ class _Sweep:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
         inputs = tuple([None if value is None else values.get(value, value) for value in node.inputs])
         attributes = node.attributes
-        if node.bodies:
+        if attributes and node.bodies:
             bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
             if any(bodies[name] is not attributes[name] for name in bodies):
                 attributes = MappingProxyType(bodies)
         schema = self._functions.get(node.schema.function, node.schema) if node.schema.function else node.schema
-        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-        if same and attributes is node.attributes and schema is node.schema:
+        if inputs == node.inputs and attributes is node.attributes and schema is node.schema:
             return node
         new = called_again(node, schema, inputs, attributes, trace, same_types=self._same_types)
-        if self._same_types:
-            for old, value in zip(node.outputs, new.outputs, strict=True):
-                hand_on_name(old, value)
         if self._follow is not None:
             self._follow(node, new)
         return new
@@ -342,33 +340,39 @@ def called_again(
     may run it all the same, so it stays too.
     """
     info = node.info
-    if info is not None and info.kept is not None and info.kept.attributes is node.attributes:
+    if attributes is not node.attributes and info is not None and info.kept is not None:
         info = info._replace(kept=info.kept._replace(attributes=attributes))  # the bytes are those without bodies
-    alike = schema is node.schema and _alike(inputs, node.inputs, lambda kind: kind)
+    alike = schema is node.schema
+    for new, old in zip(inputs, node.inputs, strict=True):
+        if new is not old and (new is None or old is None or (old.type is not None and new.type is not old.type)):
+            alike = False
     types = [value.type for value in node.outputs]
     by_types = schema.rule is None and schema.name not in READS and attributes is node.attributes
     if same_types or (alike and by_types):
-        return make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
+        same = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
+        for before, after in zip(node.outputs, same.outputs, strict=True):
+            after.name = before.name or None
+        return same
     handles = [None if value is None else Tensor(value) for value in inputs]
     try:
         made = trace.call(schema, handles, attributes, len(node.outputs), node.site, info)
     except InferenceError:
         from_file = node.info is not None and node.info.kept is not None
-        if not from_file or schema is not node.schema or not _alike(inputs, node.inputs, _dtype):
+        if not from_file or schema is not node.schema or not _same_dtypes(inputs, node.inputs):
             raise
         made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
     if alike:
-        for old, new in zip(node.outputs, made, strict=True):
-            new.type = old.type if new.type is None else new.type
+        for before, after in zip(node.outputs, made, strict=True):
+            after.type = before.type if after.type is None else after.type
     found = made[0].node
     assert found is not None
     return found
 
 
-def _alike(one: Iterable[Value | None], other: Iterable[Value | None], part: Callable[[Type | None], Any]) -> bool:
-    """Whether two lists of inputs are alike in a part of their types."""
+def _same_dtypes(one: Iterable[Value | None], other: Iterable[Value | None]) -> bool:
+    """Whether two lists of inputs are of the same dtypes, as far as those of the second are known."""
     pairs = zip(one, other, strict=True)
-    return all(a is b or (a and b and (b.type is None or part(a.type) is part(b.type))) for a, b in pairs)
+    return all(a is b or (a and b and (b.type is None or _dtype(a.type) is _dtype(b.type))) for a, b in pairs)
 
 
 def _dtype(kind: Type | None) -> Any:
@@ -473,10 +477,14 @@ def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list
 
 def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
     """The nodes of a graph that its outputs need."""
-    needed = set(ends)
+    needed: set[Value | None] = set(ends)
     live: set[Node] = set()
     for node in reversed(nodes):
-        if any(value in needed for value in node.outputs):
-            live.add(node)
-            needed.update(dependencies(node))
+        for value in node.outputs:
+            if value in needed:
+                live.add(node)
+                needed.update(node.inputs)
+                if node.attributes:
+                    needed.update(dependencies(node))
+                break
     return live

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
+from ..garbage import undisturbed
 from ..emission import Emitter
 from ..errors import GraphError, RuleError
 from ..ir import (
@@ -129,22 +130,29 @@ class Engine:
         self._tables: dict[int, dict[tuple[str, str], list[_Entry]]] = {}
         self._uses: dict[Value, int] = {}
         self._homes: dict[Node, Graph] = {}
+        self._gone: set[Node] = set()
+        """The nodes that were in use when the sweep began, and are no more."""
+        self._unfinished = False
+        """Whether another sweep may find what this one could not: each node was met after all that it depends on."""
         nodes = sum(len(graph.nodes) for part in _parts(model) for graph in graphs(part))
         self._budget = 1000 + _FIRINGS_PER_NODE * nodes
 
     def run(self, model: M) -> M:
         """The model after sweeps until nothing fires, or the budget ends it."""
+        with undisturbed():
+            return self._run(model)
+
+    def _run(self, model: M) -> M:
         version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
         self._table(version)
         for _ in range(_MOST_SWEEPS):
             before = len(self._fired)
             self._skipped.clear()
+            self._unfinished = False
             model = self._sweep(model)
             fired = [name for name, _, _ in self._fired[before:]]
-            if not fired:
+            if not fired or not self._unfinished or len(self._fired) >= self._budget:
                 return model
-            if len(self._fired) >= self._budget:
-                return model  # what matched after that was refused, with the reason
         for name in dict.fromkeys(fired):
             reason = f"the rewrite ended after {_MOST_SWEEPS} sweeps, with this rule still firing"
             self._skipped[name, reason] = (name, (), reason)
@@ -158,7 +166,8 @@ class Engine:
     @property
     def skipped(self) -> tuple[Skip, ...]:
         """What was left alone in the last sweep, and rules that cannot be written at an opset of the model."""
-        found = [Skip(name, tuple(map(self._label, values)), reason) for name, values, reason in self._skipped.values()]
+        lasting = [entry for entry in self._skipped.values() if not entry[1] or entry[1][0].node not in self._gone]
+        found = [Skip(name, tuple(map(self._label, values)), reason) for name, values, reason in lasting]
         return (*self._unwritable.values(), *found)
 
     def _table(self, version: int) -> dict[tuple[str, str], list[_Entry]]:
@@ -181,7 +190,7 @@ class Engine:
 
     def _sweep(self, model: M) -> M:
         bodies = {f: untyped(f.graph) for f in _generic(model)}
-        self._uses, self._homes = {}, {}
+        self._uses, self._homes, self._gone = {}, {}, set()
         for part in _parts(model, bodies):
             for graph in graphs(part):
                 self._survey(graph)
@@ -231,9 +240,7 @@ class Engine:
         if first is None:
             return None
         values: dict[Value, Value] = {}
-        queue = deque(
-            () if any(new.bodies for new in first[1]) else first[1]
-        )  # what bodies capture, the next sweep sees
+        queue = deque(self._next(first[1]))
         while queue:
             current = queue.popleft()
             inputs = tuple([None if value is None else _last(values, value) for value in current.inputs])
@@ -248,9 +255,15 @@ class Engine:
             found = self._fire(current, table)
             if found is not None:
                 values.update(zip(current.outputs, found[0], strict=True))
-                if not any(new.bodies for new in found[1]):
-                    queue.extendleft(reversed(found[1]))
+                queue.extendleft(reversed(self._next(found[1])))
         return [_last(values, value) for value in first[0]]
+
+    def _next(self, made: list[Node]) -> list[Node]:
+        """The nodes to look at after a firing; where there are bodies, the next sweep looks at all of them."""
+        if any(new.bodies for new in made):
+            self._unfinished = True
+            return []
+        return made
 
     # One match
 
@@ -261,6 +274,8 @@ class Engine:
         if self._allowed is not None and node not in self._allowed:
             return None
         for item, traced in table.get((node.schema.domain, node.schema.name), ()):
+            if not traced.may_fit(node):
+                continue
             matcher = Matcher(traced, self._homes)
             match = matcher.match(node)
             if match is None:
@@ -281,6 +296,7 @@ class Engine:
         uses = self._uses
         for index, value in enumerate(match.root.outputs):
             if index not in traced.places and uses.get(value):
+                self._unfinished = True
                 return f"its output {self._label(value)!r} is used, and not in the pattern"
         matched = (match.root, *match.interior)
         if match.interior:
@@ -293,6 +309,7 @@ class Engine:
                     if not item.keep_shared:
                         inside = sum([node.inputs.count(value) for node in matched])
                         if uses.get(value, 0) > inside:
+                            self._unfinished = True
                             return f"{self._label(value)!r} is used elsewhere"
         makers = {self._makers.get(node) for node in matched}
         if len(makers) == 1:
@@ -315,7 +332,9 @@ class Engine:
             error.add_note(f"in rule {item.name!r}, at {self._shown(node)}{at(node.site)}")
             raise
         finally:
-            forget(current_trace())
+            trace = current_trace()
+            if trace.memo:
+                forget(trace)
         if returned is None:
             return "the rule declined"
         found = self._values(item, node, traced, returned)
@@ -352,7 +371,7 @@ class Engine:
         if not old:
             return None
         new = [node for node in made if is_random(node)]
-        gone = self._gone(match, made)
+        gone = self._dropped(match, made)
         lasting = [node for node in old if node not in gone]
         if new and (lasting or len(new) > len(old)):
             return f"{new[0].schema.label}, a random operator, would be there twice"
@@ -360,7 +379,7 @@ class Engine:
             return f"{len(old)} random operators would become {len(new)}"
         return None
 
-    def _gone(self, match: Found, made: Sequence[Node]) -> set[Node]:
+    def _dropped(self, match: Found, made: Sequence[Node]) -> set[Node]:
         """The matched nodes that nothing needs once the replacement is there."""
         kept = {value for node in made for value in dependencies(node)}
         gone: set[Node] = {match.root}
@@ -399,6 +418,7 @@ class Engine:
         stack = [root]
         while stack:
             node = stack.pop()
+            self._gone.add(node)
             for value in dependencies(node):
                 self._uses[value] -= 1
                 made = value.node

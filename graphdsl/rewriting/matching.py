@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ..ir import Node, Reference, Value
 from .conditions import fits, literal_fits, same_attribute, same_constant
 from .effective import UNKNOWN, default, effective
-from .patterns import Captured, Choice, Literal, Made, NodePattern, Pattern, TracedPattern, Variable
+from .patterns import Captured, Choice, Literal, Made, NodePattern, TracedPattern, Variable
 
 MOST_STEPS = 20_000
 """Comparisons at one place before a pattern is given up as too ambiguous."""
@@ -41,14 +41,12 @@ class _Dead(NamedTuple):
     node: Node
 
 
-class _Goal(NamedTuple):
-    """A comparison to be made: of a pattern with input `index` of a node, or with the root where that is None."""
+_Goal = tuple[Any, Any, Node | None, int, Any]
+"""A comparison to be made, and the goals after it: of a pattern with input `index` of a node, or with the root.
 
-    pattern: Pattern | _Close | None
-    subject: Any
-    user: Node | None
-    place: int
-    rest: "_Goal | None"
+In order: a `Pattern`, None for an absent input, or `_Close`; the value, or the root; the node whose input it is, or
+None for the root; the index; the next goal, or None. A plain tuple, since very many are made.
+"""
 
 
 class _Failure:
@@ -56,7 +54,8 @@ class _Failure:
 
 
 _FAILED = _Failure()
-_Goals = _Goal | None | _Failure
+_Goals = Any
+"""The goals that are left: the first `_Goal`, None where all are met, or `_FAILED`."""
 
 
 class Matcher:
@@ -83,16 +82,18 @@ class Matcher:
     @property
     def reason(self) -> str:
         """Where the attempt that came furthest stopped."""
-        return "the pattern is too ambiguous here" if self.exhausted else self._reason()
+        if self.exhausted:
+            return f"the pattern is too ambiguous here: given up after {MOST_STEPS:,} comparisons"
+        return self._reason()
 
     def match(self, root: Node) -> Found | None:
         """The first way in which the pattern fits at a node."""
         self._home = self._homes.get(root)
-        goals: _Goals = _Goal(self._pattern.root, root, None, 0, None)
+        goals: _Goals = (self._pattern.root, root, None, 0, None)
         while goals is not None:
-            if isinstance(goals, _Failure):
+            if goals is _FAILED:
                 goals = self._retreat()
-                if isinstance(goals, _Failure):
+                if goals is _FAILED:
                     return None
                 continue
             self.steps += 1
@@ -147,8 +148,8 @@ class Matcher:
             return self._node(pattern.by, node, rest)
         if isinstance(pattern, Choice):
             for option in reversed(pattern.options[1:]):
-                self._choices.append((_Goal(option, subject, user, index, rest), len(self._order)))
-            return _Goal(pattern.options[0], subject, user, index, rest)
+                self._choices.append(((option, subject, user, index, rest), len(self._order)))
+            return pattern.options[0], subject, user, index, rest
         if isinstance(pattern, Literal):
             assert user is not None
             if subject is not None and literal_fits(pattern.given, subject, user):
@@ -166,7 +167,7 @@ class Matcher:
         return self._fail(lambda: f"{_where(user, index)} is given, and absent in the pattern")
 
     def _variable(self, pattern: Variable, goal: _Goal) -> _Goals:
-        value, user, index = goal.subject, goal.user, goal.place
+        _, value, user, index, rest = goal
         assert user is not None
         if value is None and not pattern.absent:
             return self._fail(lambda: f"{_where(user, index)} is absent")
@@ -174,7 +175,7 @@ class Matcher:
         if label in self._bound:
             known = self._bound[label]
             if known is value or (value is not None and same_constant(known, value)):
-                return goal.rest
+                return rest
             return self._fail(lambda: f"{_where(user, index)} is not the value that {label!r} stands for")
         if pattern.condition is not None and value is not None:
             sizes = fits(value.type, pattern.condition, self._bound)
@@ -190,7 +191,7 @@ class Matcher:
                 if size[0] not in self._bound:
                     self._bind(*size)
         self._bind(label, value)
-        return goal.rest
+        return rest
 
     def _sizes_known(self, pattern: Variable) -> str:
         """What the dimensions that a condition names are already, as the tail of a message."""
@@ -220,7 +221,7 @@ class Matcher:
                     self._bind(*entry)
                 return rest
             self._choices.append((key, len(self._order)))
-            rest = _Goal(_Close(pattern, node, len(self._order), len(self._choices) - 1), None, None, 0, rest)
+            rest = (_Close(pattern, node, len(self._order), len(self._choices) - 1), None, None, 0, rest)
         self._bind(pattern, node)
         if pattern.count and schema.outputs and schema.outputs[-1].variadic and len(node.outputs) != pattern.count:
             return self._fail(
@@ -232,7 +233,7 @@ class Matcher:
                 return self._fail(problem)
         if pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
             swapped = self._inputs(pattern, node, node.inputs[::-1], rest)
-            if not isinstance(swapped, _Failure):
+            if swapped is not _FAILED:
                 self._choices.append((swapped, len(self._order)))
         return self._inputs(pattern, node, node.inputs, rest)
 
@@ -256,7 +257,7 @@ class Matcher:
             if given[index] is not None:
                 return self._fail(partial(_surplus, node, index))
         for index in reversed(range(len(wanted))):
-            rest = _Goal(wanted[index], given[index] if index < len(given) else None, node, index, rest)
+            rest = (wanted[index], given[index] if index < len(given) else None, node, index, rest)
         return rest
 
     def _attributes(self, pattern: NodePattern, node: Node) -> Callable[[], str] | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..ir import Value
+from ..ir import Node, Value
 from ..schemas import Schema
 from ..sites import Site
 from ..types import TensorType, Type
@@ -170,8 +170,33 @@ class TracedPattern:
         """The parameters that do not stand in it at this opset."""
         self.roots = [pattern.by for pattern in leaves([root]) if isinstance(pattern, Made)]
         """The node patterns that a match can end in."""
+        self._needed = [(root.commutative, _needed(root)) for root in self.roots]
         self.nodes = _inner_first(self.roots)
         _mark_separate(self.nodes)
+
+    def may_fit(self, node: Node) -> bool:
+        """Whether the operators that make a node's inputs are those that the pattern needs, where it needs any."""
+        for commutative, needed in self._needed:
+            for index, names in needed:
+                places = (0, 1) if commutative else (index,)
+                if not any(_made_by(node, place) in names for place in places):
+                    break
+            else:
+                return True
+        return False
+
+
+def _made_by(node: Node, place: int) -> str | None:
+    """The operator that makes an input of a node, if one does."""
+    value = node.inputs[place] if place < len(node.inputs) else None
+    return value.node.schema.name if value is not None and value.node is not None else None
+
+
+def _needed(pattern: NodePattern) -> list[tuple[int, frozenset[str]]]:
+    """The places of inputs that must be made by nodes, with the operators that these may be."""
+    places = range(len(pattern.inputs) if pattern.star is None else pattern.star)
+    wanted = [(index, pattern.inputs[index]) for index in places]
+    return [(index, item.by.names) for index, item in wanted if isinstance(item, Made)]
 
 
 def _inner_first(roots: Iterable[NodePattern]) -> list[NodePattern]:
