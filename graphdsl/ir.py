@@ -255,11 +255,17 @@ def adopt_origin(node: Node, site: Site | None, info: NodeInfo) -> None:
     object.__setattr__(node, "info", info)
 
 
+_METADATA_TAG = b"\x4a"
+"""What precedes each entry of a node's metadata in its bytes; where it does not occur, there is none."""
+
+
 def node_metadata(node: Node) -> tuple[tuple[str, str], ...]:
     """A node's metadata, also where a loaded node keeps it in its bytes."""
     info = node.info
     if info is None or info.kept is None:
         return () if info is None else info.metadata
+    if _METADATA_TAG not in info.kept.raw:
+        return ()
     props = onnx.NodeProto.FromString(info.kept.raw).metadata_props
     return tuple([(entry.key, entry.value) for entry in props])
 

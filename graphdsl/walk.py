@@ -149,6 +149,8 @@ _FLAGGED = frozenset({"AffineGrid", "CausalConvWithState", "DepthToSpace", "Line
 
 def is_random(node: Node) -> bool:
     """Whether a node, or one in its bodies or the function that it calls, may compute something else each time."""
+    if node.schema.function is None and not (node.attributes and node.bodies):
+        return not node.schema.deterministic and node.schema.name not in _FLAGGED
     stack, seen = [node], set[Function]()
     while stack:
         current = stack.pop()

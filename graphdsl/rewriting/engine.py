@@ -219,7 +219,8 @@ class Engine:
         """A node was made anew on other inputs: it is used, named and was made as before."""
         for before, after in zip(old.outputs, new.outputs, strict=True):
             self._uses[after] = self._uses.get(before, 0)
-            self._replaced(before, after)
+            self.now[before] = after
+            self._was.setdefault(after, before)
         self._homes[new] = self._homes[old]
         if old in self._makers:
             self._makers[new] = self._makers[old]
@@ -300,25 +301,32 @@ class Engine:
                 return f"its output {self._label(value)!r} is used, and not in the pattern"
         matched = (match.root, *match.interior)
         if match.interior:
-            leaves = {v for v in match.bindings.values() if isinstance(v, Value)}
-            leaves |= {v for b in match.bindings.values() if isinstance(b, tuple) for v in b if isinstance(v, Value)}
+            leaves: list[Any] = []
+            for bound in match.bindings.values():
+                leaves += bound if isinstance(bound, tuple) else (bound,)
             for inner in match.interior:
                 for value in inner.outputs:
-                    if value in leaves:
+                    if any(value is leaf for leaf in leaves):
                         return f"{self._label(value)!r} is both inside the match and an input of it"
                     if not item.keep_shared:
                         inside = sum([node.inputs.count(value) for node in matched])
                         if uses.get(value, 0) > inside:
                             self._unfinished = True
                             return f"{self._label(value)!r} is used elsewhere"
-        makers = {self._makers.get(node) for node in matched}
-        if len(makers) == 1:
-            (maker,) = makers
-            if maker is not None and item.name in maker.chain:
-                return "it would undo or repeat what it just made"
+        maker = self._maker(match)
+        if maker is not None and item.name in maker.chain:
+            return "it would undo or repeat what it just made"
         if len(self._fired) >= self._budget:
             return f"the rewrite ended after {len(self._fired)} firings, with this rule still firing"
         return None
+
+    def _maker(self, match: Found) -> _Maker | None:
+        """The firing that made all of a match, if one did."""
+        maker = self._makers.get(match.root)
+        for node in match.interior if maker is not None else ():
+            if self._makers.get(node) is not maker:
+                return None
+        return maker
 
     def _apply(
         self, item: Applicable, match: Found, traced: TracedPattern
@@ -392,9 +400,8 @@ class Engine:
     def _record(self, item: Applicable, match: Found, found: Sequence[Value], made: Sequence[Node]) -> None:
         node = match.root
         self._fired.append((item.name, node.outputs, node.site))
-        makers = {self._makers.get(n) for n in (node, *match.interior)}
-        before = next(iter(makers)) if len(makers) == 1 else None
-        chain = (before.chain if before is not None else frozenset()) | {item.name}
+        before = self._maker(match)
+        chain = frozenset((item.name,)) if before is None else before.chain | {item.name}
         maker, home = _Maker(len(self._fired), chain), self._homes[node]
         metadata = node_metadata(node) if node.info is not None else ()
         for new in made:
@@ -403,9 +410,7 @@ class Engine:
             self._use(new, 1)
             if self._allowed is not None:
                 self._allowed.add(new)
-            own = new.info or NodeInfo()
-            info = own._replace(metadata=metadata + own.metadata, origin=Origin(item.name, new.site))
-            adopt_origin(new, node.site or new.site, info)
+            adopt_origin(new, node.site or new.site, NodeInfo(metadata=metadata, origin=Origin(item.name, new.site)))
         for old, new_value in zip(node.outputs, found, strict=True):
             if new_value is not old:
                 self._uses[new_value] = self._uses.get(new_value, 0) + self._uses.get(old, 0)
@@ -419,10 +424,12 @@ class Engine:
         while stack:
             node = stack.pop()
             self._gone.add(node)
-            for value in dependencies(node):
-                self._uses[value] -= 1
+            for value in dependencies(node) if node.attributes else node.inputs:
+                if value is None:
+                    continue
+                left = self._uses[value] = self._uses[value] - 1
                 made = value.node
-                if made is not None and not self._uses[value] and not any(map(self._uses.get, made.outputs)):
+                if not left and made is not None and not any(map(self._uses.get, made.outputs)):
                     stack.append(made)
 
     def _skip(self, item: Applicable, node: Node, reason: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..ir import Node, Reference, Value
+from ..ir import Node, Reference, Value, constant_array
 from .conditions import fits, literal_fits, same_attribute, same_constant
 from .effective import UNKNOWN, default, effective
 from .patterns import Captured, Choice, Literal, Made, NodePattern, TracedPattern, Variable
@@ -101,9 +101,10 @@ class Matcher:
                 self.exhausted = True
                 return None
             goals = self._met(goals)
-        nodes = dict.fromkeys(node for pattern, node in self._bound.items() if isinstance(pattern, NodePattern))
-        bindings = {label: self._bound.get(label) for label in self._pattern.variables}
-        return Found(root, bindings, tuple([node for node in nodes if node is not root]))
+        bound = self._bound
+        nodes = dict.fromkeys([bound[key] for key in self._order if key.__class__ is NodePattern])
+        del nodes[root]
+        return Found(root, {label: bound.get(label) for label in self._pattern.variables}, tuple(nodes))
 
     def _retreat(self) -> _Goals:
         """The goals of the other way remembered last, with what was bound since forgotten."""
@@ -128,9 +129,10 @@ class Matcher:
     def _met(self, goal: _Goal) -> _Goals:
         """The goals that are left once this one is met."""
         pattern, subject, user, index, rest = goal
-        if isinstance(pattern, Variable):
+        kind = pattern.__class__
+        if kind is Variable:
             return self._variable(pattern, goal)
-        if isinstance(pattern, Made):
+        if kind is Made:
             if user is None:
                 return self._node(pattern.by, subject, rest)
             if subject is None:
@@ -146,16 +148,16 @@ class Matcher:
                 made = f"output {subject.index} of {node.schema.label}, not {pattern.place}"
                 return self._fail(lambda: f"{_where(user, index)} is {made}")
             return self._node(pattern.by, node, rest)
-        if isinstance(pattern, Choice):
+        if kind is Choice:
             for option in reversed(pattern.options[1:]):
                 self._choices.append(((option, subject, user, index, rest), len(self._order)))
             return pattern.options[0], subject, user, index, rest
-        if isinstance(pattern, Literal):
+        if kind is Literal:
             assert user is not None
             if subject is not None and literal_fits(pattern.given, subject, user):
                 return rest
             return self._fail(lambda: f"{_where(user, index)} is not the constant {pattern.given!r}")
-        if isinstance(pattern, _Close):
+        if kind is _Close:
             self._separate[pattern.pattern, pattern.node] = [
                 (key, self._bound[key]) for key in self._order[pattern.bound :]
             ]
@@ -211,7 +213,9 @@ class Matcher:
         schema = node.schema
         if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
             return self._fail(lambda: f"the node is {schema.label}, and the pattern needs {pattern.label}")
-        if pattern.separate:
+        either = pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
+        orders = [order for order in (node.inputs, node.inputs[::-1]) if _may_fit(pattern, order)] if either else ()
+        if pattern.separate and (len(orders) > 1 or pattern.nested):
             key = _Dead(pattern, node)
             if key in self._separate:
                 before = self._separate[key]
@@ -231,11 +235,11 @@ class Matcher:
             problem = self._attributes(pattern, node)
             if problem is not None:
                 return self._fail(problem)
-        if pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
-            swapped = self._inputs(pattern, node, node.inputs[::-1], rest)
+        if len(orders) > 1:
+            swapped = self._inputs(pattern, node, orders[1], rest)
             if swapped is not _FAILED:
                 self._choices.append((swapped, len(self._order)))
-        return self._inputs(pattern, node, node.inputs, rest)
+        return self._inputs(pattern, node, orders[0] if orders else node.inputs, rest)
 
     def _inputs(self, pattern: NodePattern, node: Node, given: tuple[Value | None, ...], rest: _Goal | None) -> _Goals:
         """The goals of a node's inputs, before those that were left already."""
@@ -295,6 +299,17 @@ class Matcher:
                 meant = f"default {usual!r}" if usual is not None else "absent by default"
                 return lambda: f"{label}: {name} is {value!r}, and the pattern does not mention it ({meant})"
         return None
+
+
+def _may_fit(pattern: NodePattern, given: tuple[Value | None, ...]) -> bool:
+    """Whether two inputs in this order may fit a pattern of two, as far as one look at each tells."""
+    for wanted, value in zip(pattern.inputs, given, strict=False):
+        made = value.node if value is not None else None
+        if wanted.__class__ is Made and (made is None or made.schema.name not in wanted.by.names):
+            return False
+        if wanted.__class__ is Literal and (value is None or constant_array(value) is None):
+            return False
+    return True
 
 
 def _surplus(node: Node, index: int) -> str:

@@ -113,6 +113,8 @@ class NodePattern:
         self.commutative = not schema.domain and bool(self.names & COMMUTATIVE)
         self.star = next((i for i, p in enumerate(inputs) if isinstance(p, Variable) and p.star), None)
         """The place of the input that stands for any number."""
+        self.nested = False
+        """Whether there is a choice in what makes its inputs."""
         self.separate = False
         """Whether there is a choice in it that nothing outside depends on; see `TracedPattern`."""
 
@@ -239,7 +241,8 @@ def _mark_separate(nodes: Sequence[NodePattern]) -> None:
             own |= inside[child]
         inside[node] = own
         choices = any(isinstance(pattern, Choice) for pattern in node.inputs)
-        several[node] = node.commutative or choices or any(several[child] for child in node.children)
+        node.nested = choices or any(several[child] for child in node.children)
+        several[node] = node.commutative or node.nested
         crossing = any(mask & own and mask & ~own for mask in shared.values())
         crossing = crossing or any(bit[child] & own and mask & ~own for child, mask in joined.items())
         node.separate = several[node] and not crossing and uses[node] <= 1
