@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
-from ..garbage import undisturbed
 from ..emission import Emitter
 from ..errors import GraphError, RuleError
+from ..garbage import undisturbed
 from ..ir import (
     Function,
     Graph,
