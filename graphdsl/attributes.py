@@ -169,8 +169,12 @@ def to_attribute(
     return proto
 
 
-def from_attribute(proto: AttributeProto, graph: Callable[[onnx.GraphProto], Graph] | None = None) -> Any:
-    """The value that a node keeps for an `AttributeProto`; `graph` reads bodies."""
+def from_attribute(
+    proto: AttributeProto,
+    graph: Callable[[onnx.GraphProto], Graph] | None = None,
+    tensor: Callable[[onnx.TensorProto], np.ndarray] = as_array,
+) -> Any:
+    """The value that a node keeps for an `AttributeProto`; `graph` reads bodies, and `tensor` arrays."""
     if proto.ref_attr_name:
         return Reference(proto.ref_attr_name, proto.type)
     match proto.type:
@@ -181,9 +185,9 @@ def from_attribute(proto: AttributeProto, graph: Callable[[onnx.GraphProto], Gra
         case AttributeProto.STRING:
             return _text(proto.s)
         case AttributeProto.TENSOR:
-            return as_array(proto.t)
+            return tensor(proto.t)
         case AttributeProto.TYPE_PROTO:
-            return from_proto(proto.tp) or Opaque(proto)
+            return from_proto(proto.tp) or _opaque(proto)
         case AttributeProto.INTS if proto.ints:
             return tuple(proto.ints)
         case AttributeProto.FLOATS if proto.floats:
@@ -191,12 +195,19 @@ def from_attribute(proto: AttributeProto, graph: Callable[[onnx.GraphProto], Gra
         case AttributeProto.STRINGS if proto.strings:
             return tuple(map(_text, proto.strings))
         case AttributeProto.TENSORS if proto.tensors:
-            return tuple(map(as_array, proto.tensors))
+            return tuple(map(tensor, proto.tensors))
         case AttributeProto.GRAPH if graph is not None:
             return graph(proto.g)
         case AttributeProto.GRAPHS if graph is not None and proto.graphs:
             return tuple(map(graph, proto.graphs))
-    return Opaque(proto)
+    return _opaque(proto)
+
+
+def _opaque(proto: AttributeProto) -> Opaque:
+    """A copy: one attribute that is kept would keep the whole model that it is part of."""
+    copy = AttributeProto()
+    copy.CopyFrom(proto)
+    return Opaque(copy)
 
 
 def kind_of(value: Any) -> int:

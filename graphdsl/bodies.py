@@ -280,7 +280,7 @@ class Parameters(NamedTuple):
 
 def has_known_bodies(schema: Schema) -> bool:
     """Whether it is known what the bodies of an operator take."""
-    return (schema.domain, schema.name) in _PARAMETERS
+    return (schema.domain, schema.name) in _PARAMETERS and not schema.is_bare
 
 
 def parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:

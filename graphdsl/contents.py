@@ -56,9 +56,9 @@ def known_array(value: Value | None) -> np.ndarray | None:
 
 def _rule(value: Value) -> "_Rule | None":
     """The rule for the elements of a value, if it is one to be followed: a small tensor that a known operator makes."""
-    if value.node is None or value.node.schema.domain or _small_shape(value) is None:
+    if value.node is None or value.node.schema.native is None or _small_shape(value) is None:
         return None
-    return _RULES.get(value.node.schema.name)
+    return None if value.node.schema.domain else _RULES.get(value.node.schema.name)
 
 
 def _sources(value: Value) -> list[Value]:

@@ -80,7 +80,7 @@ def copied_graph(graph: Graph, values: dict[Value, Value], trace: Trace, names: 
 
 def _unsettled(old: Value, trace: Trace) -> LoadedValue:
     """A value of the type that another has, if that is known by now."""
-    made = LoadedValue(None, trace)  # type: ignore[arg-type]
+    made = LoadedValue(None, trace, None, 0)  # type: ignore[arg-type]
     made.index = old.index
     made.type = old.type_so_far if isinstance(old, LoadedValue) else old.type
     return made

@@ -37,12 +37,18 @@ def checked_model(proto: onnx.ModelProto) -> None:
     """
     if not proto.HasField("graph"):
         raise LoadError("it has no graph")
+    for holder in (proto, *proto.functions):
+        for entry in holder.opset_import:
+            if not 0 < entry.version < 2**31:
+                raise LoadError(f"it imports version {entry.version} of the domain {entry.domain!r}")
     bodies: dict[tuple[str, str, str], onnx.FunctionProto] = {}
     for function in proto.functions:
         key = (function.domain, function.name, function.overload)
         if key in bodies:
             raise LoadError(f"the function {function.domain}::{function.name} is defined twice")
         bodies[key] = function
+    if not bodies:
+        return
     sizes: dict[tuple[str, str, str], int] = {}
     for key in bodies:
         _expanded(key, bodies, sizes)
@@ -102,6 +108,27 @@ def _all_nodes(nodes: object) -> Iterator[onnx.NodeProto]:
                 stack.extend((iter(graph.node), depth + 1) for graph in attribute.graphs)
 
 
+def checked_text(message: Any, *skipped: str) -> None:
+    """Check that all text of a message is UTF-8, its inner messages included; protobuf reads anything.
+
+    Raises:
+        LoadError: some is not.
+    """
+    stack = [(message, skipped)]
+    while stack:
+        current, left_out = stack.pop()
+        for field, value in current.ListFields():
+            if field.name in left_out:
+                continue
+            if field.type == field.TYPE_MESSAGE:
+                stack.extend([(value, ())] if hasattr(value, "ListFields") else [(item, ()) for item in value])
+            elif field.type == field.TYPE_STRING:
+                texts = [value] if isinstance(value, (str, bytes)) else value
+                broken = next((text for text in texts if not isinstance(text, str)), None)
+                if broken is not None:
+                    raise LoadError(f"the {field.name} of a {current.DESCRIPTOR.name} is not UTF-8: {broken[:40]!r}")
+
+
 def checked_tensor(tensor: onnx.TensorProto) -> DType:
     """The dtype of a tensor whose sizes fit each other.
 
@@ -128,6 +155,23 @@ def checked_tensor(tensor: onnx.TensorProto) -> DType:
     elif count > sum(len(getattr(tensor, field)) for field in filled) * 8 and dtype.bits:
         raise LoadError(f"the tensor {tensor.name!r} has {count} elements, and data for fewer")
     return dtype
+
+
+def checked_sparse(sparse: onnx.SparseTensorProto) -> None:
+    """Check the parts of a sparse tensor.
+
+    Raises:
+        LoadError: a part does not fit itself, or its data is in another file; or a dimension is negative.
+    """
+    for part in (sparse.values, sparse.indices):
+        if part.data_location == onnx.TensorProto.EXTERNAL:
+            raise LoadError(
+                f"the sparse tensor {sparse.values.name!r} has data in another file, which is not supported"
+            )
+        if part.data_type:
+            checked_tensor(part)
+    if any(size < 0 for size in sparse.dims):
+        raise LoadError(f"the sparse tensor {sparse.values.name!r} has a negative dimension: {list(sparse.dims)}")
 
 
 def _check_length(tensor: onnx.TensorProto, dtype: DType, length: int) -> None:

@@ -146,6 +146,8 @@ def _infer(
                 f"{schema.label} has {len(found)} outputs by its type rule, got outputs={count}" + at(site)
             )
         return found
+    if schema.is_bare:
+        return (None,) * count
     try:
         types = bodies.output_types(schema, inputs, attributes) or _asked(schema, inputs, attributes, count)
         if problem := unmet(schema, inputs, attributes):

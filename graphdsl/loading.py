@@ -19,8 +19,9 @@ from .attributes import from_attribute
 from .bodies import input_types
 from .emission import imported
 from .errors import GraphError, LoadError, TypeSpecError
+from .fitting import misfits
 from .garbage import undisturbed
-from .guarding import DEEPEST, TOO_DEEP, DataFiles, checked_model, checked_tensor
+from .guarding import DEEPEST, TOO_DEEP, DataFiles, checked_model, checked_sparse, checked_tensor, checked_text
 from .inference import infer
 from .ir import (
     NO_ATTRIBUTES,
@@ -32,7 +33,9 @@ from .ir import (
     ModelData,
     Node,
     NodeInfo,
+    Opaque,
     Output,
+    Reference,
     Value,
     adopt_outputs,
     make_node,
@@ -75,10 +78,10 @@ class LoadedValue(Value):
 
     __slots__ = ("_type",)
 
-    def __init__(self, name: str | None, owner: LoadedTrace) -> None:
+    def __init__(self, name: str | None, owner: LoadedTrace, node: Node | None, index: int) -> None:
         self._type: Type | None = None
-        self.node = None
-        self.index = 0
+        self.node = node
+        self.index = index
         self.owner = owner
         self.name = name
 
@@ -162,6 +165,12 @@ def _read(
         raise LoadError(f"{_label(source)}: {reason}" + at(site)) from None
 
 
+_READ_ONE_BY_ONE = ("node", "initializer", "sparse_initializer", "input", "output", "value_info")
+"""The fields of a graph whose items are checked as they are read."""
+
+_NOWHERE = "neither an input, an initializer nor made by a node"
+
+
 class _Scope:
     """The values by name in one graph and in those that enclose it."""
 
@@ -180,8 +189,13 @@ class _Scope:
         return None
 
 
-class _TooEarly(LoadError):
-    """A node uses what no node before it makes; one behind it may."""
+def _inputs(names: tuple[str, ...], scope: _Scope) -> tuple[Value | None, ...] | None:
+    """The values of these names; None where one is not made yet."""
+    try:
+        return tuple(map(scope.values.__getitem__, names))
+    except KeyError:
+        found = tuple([scope.find(name) if name else None for name in names])
+    return None if any(value is None and name for name, value in zip(names, found, strict=True)) else found
 
 
 class _Loader:
@@ -194,9 +208,13 @@ class _Loader:
         self._schemas: dict[tuple[str, str, str], Schema] = {}
         self._functions: dict[tuple[str, str, str], onnx.FunctionProto] = {}
         self._local: dict[str, int] = self._imports
+        self._fits: dict[tuple[Any, ...], Schema] = {}
+        self._outside = False
+        """Whether the attributes read last have data in another file."""
 
     def model(self) -> Model:
         proto = self._proto
+        checked_text(proto, "graph", "functions")
         for function in proto.functions:
             self._functions[_domain(function.domain), function.name, function.overload] = function
         functions = tuple(self._callee(key).function for key in self._functions)
@@ -222,10 +240,12 @@ class _Loader:
     # Graphs
 
     def _graph(self, proto: onnx.GraphProto, trace: LoadedTrace, scope: _Scope) -> Graph:
+        checked_text(proto, *_READ_ONE_BY_ONE)
         defaults = {tensor.name: tensor for tensor in proto.initializer}
         declared: dict[Value, bytes] = {}
         inputs: list[Input] = []
         for info in proto.input:
+            checked_text(info)
             default = defaults.get(info.name)
             array = None if default is None else self._array(default)
             value = Input(info.name, _declared_type(info), trace, None, array)
@@ -236,11 +256,15 @@ class _Loader:
             declared[value] = info.SerializeToString()
         listed: list[Value] = []
         for tensor in proto.initializer:
+            if not isinstance(tensor.name, str):
+                checked_text(tensor)
             known = scope.values.get(tensor.name)
             if not isinstance(known, Input):
                 known = scope.values[tensor.name] = self._constant(tensor)
             listed.append(known)
         for sparse in proto.sparse_initializer:
+            checked_text(sparse)
+            checked_sparse(sparse)
             kind = tensor_type(sparse.values.data_type, list(sparse.dims))
             constant = Constant(None, kind, None, sparse.values.name, sparse.SerializeToString())
             scope.values[sparse.values.name] = constant
@@ -250,7 +274,9 @@ class _Loader:
         for info in (*proto.output, *proto.value_info):
             found = scope.values.get(info.name)
             if found is not None and found not in declared:
-                declared[found] = info.SerializeToString()
+                declared[found] = raw = info.SerializeToString()
+                if not raw.isascii():
+                    checked_text(info)
         values = [value for _, value in outputs]
         return Graph(
             proto.name,
@@ -272,60 +298,81 @@ class _Loader:
     def _named(self, name: str, scope: _Scope, what: str) -> Value:
         found = scope.find(name)
         if found is None:
-            raise LoadError(f"{what} {name!r} is neither an input, an initializer nor made by a node")
+            raise LoadError(f"{what} {name!r} is {_NOWHERE}")
         return found
 
     def _nodes(self, protos: Any, trace: LoadedTrace, scope: _Scope) -> tuple[Node, ...]:
-        """The nodes in an order in which each comes after those it needs: the file's own, in nearly all of them."""
-        listed = list(protos)
-        before = dict(scope.values)
-        try:
-            return tuple([self._node(proto, trace, scope) for proto in listed])
-        except _TooEarly:
-            order = _sorted(listed)
-            if order is listed:
-                raise
-            scope.values = before
-            return tuple([self._node(proto, trace, scope) for proto in order])
+        """The nodes of a graph, sorted from the first one on that has a body, or comes before what it needs."""
+        waiting = list(protos)
+        made: list[Node] = []
+        for proto in waiting:
+            names = tuple(proto.input)
+            inputs = _inputs(names, scope)
+            if inputs is None:
+                break
+            raw = bytes(proto.SerializeToString())
+            if not raw.isascii():
+                checked_text(proto)
+            attributes: Mapping[str, Any] = NO_ATTRIBUTES
+            if proto.attribute:
+                if any(attribute.type in _HOLDS_GRAPHS for attribute in proto.attribute):
+                    break
+                attributes = self._attributes(proto, None)
+            kept = Kept(raw, attributes, names, tuple(proto.output), True)
+            made.append(self._node(proto, inputs, kept, trace, scope))
+        made += [self._node_with_bodies(proto, trace, scope) for proto in _sorted(waiting[len(made) :])]
+        return tuple(made)
 
-    def _node(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
-        key = (proto.domain, proto.op_type, proto.overload)
-        schema = self._schemas.get(key) or self._schema(key)
-        values = scope.values
+    def _node_with_bodies(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
+        checked_text(proto)
         names = tuple(proto.input)
-        try:
-            inputs = tuple(map(values.__getitem__, names))
-        except KeyError:
-            inputs = tuple([self._input(name, scope, schema) for name in names])
-        has_body = False
-        attributes: Mapping[str, Any] = NO_ATTRIBUTES
-        if found := proto.attribute:
-            read = lambda body: self._body(body, proto, trace, scope)  # noqa: E731
-            attributes = MappingProxyType({a.name: from_attribute(a, read) for a in found})
-            has_body = any(isinstance(value, (Graph, tuple)) for value in attributes.values())
-        made = tuple(proto.output)
-        kept = Kept(
-            _without_bodies(proto) if has_body else proto.SerializeToString(), attributes, names, made, not has_body
-        )
-        node = make_node(schema, inputs, attributes, (), trace, None, NodeInfo(proto.name, proto.doc_string, (), kept))
+        inputs = _inputs(names, scope)
+        if inputs is None:
+            missing = next(name for name in names if name and scope.find(name) is None)
+            schema = self._schema((proto.domain, proto.op_type, proto.overload))
+            raise LoadError(f"{schema.label}: the input {missing!r} is {_NOWHERE}")
+        attributes = self._attributes(proto, lambda body: self._body(body, proto, trace, scope))
+        is_whole = not any(attribute.type in _HOLDS_GRAPHS for attribute in proto.attribute)
+        raw = bytes(proto.SerializeToString()) if is_whole else _without_bodies(proto)
+        kept = Kept(raw, attributes, names, tuple(proto.output), is_whole)
+        return self._node(proto, inputs, kept, trace, scope)
+
+    def _attributes(self, proto: onnx.NodeProto, body: Callable[[onnx.GraphProto], Graph] | None) -> Mapping[str, Any]:
+        self._outside = False
+        found = {a.name: from_attribute(a, body, self._attribute_array) for a in proto.attribute}
+        for name, value in found.items():
+            if isinstance(value, Reference) and self._local is self._imports:
+                raise LoadError(f"{proto.op_type}: its attribute {name!r} is that of a function, and it is in none")
+            if isinstance(value, Opaque):
+                for sparse in (value.proto.sparse_tensor, *value.proto.sparse_tensors):
+                    checked_sparse(sparse)
+        return MappingProxyType(found)
+
+    def _node(
+        self,
+        proto: onnx.NodeProto,
+        inputs: tuple[Value | None, ...],
+        kept: Kept,
+        trace: LoadedTrace,
+        scope: _Scope,
+    ) -> Node:
+        schema = self._fitting(proto, inputs, len(kept.outputs))
+        if kept.attributes and self._outside:  # its bytes refer to a data file, which they do not carry along
+            metadata = tuple([(entry.key, entry.value) for entry in proto.metadata_props])
+            info = NodeInfo(proto.name, proto.doc_string, metadata)
+        else:
+            info = NodeInfo(proto.name, proto.doc_string, (), kept)
+        node = make_node(schema, inputs, kept.attributes, (), trace, None, info)
+        values = scope.values
         outputs: list[Value] = []
-        for name in made:
-            value = LoadedValue(name or None, trace)
-            value.index = len(outputs)
+        for name in kept.outputs:
+            value = LoadedValue(name or None, trace, node, len(outputs))
             outputs.append(value)
             if name:
                 if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
                 values[name] = value
         return adopt_outputs(node, tuple(outputs))
-
-    def _input(self, name: str, scope: _Scope, schema: Schema) -> Value | None:
-        found = scope.find(name)
-        if found is None and name:
-            raise _TooEarly(
-                f"{schema.label}: the input {name!r} is neither an input, an initializer nor made by a node"
-            )
-        return found
 
     def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
         inner = LoadedTrace(f"the body {proto.name!r} of {node.op_type}", trace, None)
@@ -339,6 +386,10 @@ class _Loader:
         array = self._array(tensor)
         kind = tensor_type(tensor.data_type, list(tensor.dims))
         return Constant(array, kind, None, tensor.name, _kept(tensor, array))
+
+    def _attribute_array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        self._outside = self._outside or tensor.data_location == onnx.TensorProto.EXTERNAL
+        return self._array(tensor)
 
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray:
         dtype = checked_tensor(tensor)
@@ -366,6 +417,23 @@ class _Loader:
         self._schemas[written] = found
         return found
 
+    def _fitting(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...], count: int) -> Schema:
+        """The schema of a node; of an operator that nobody knows, where the node is not one that its operator has."""
+        written = proto.domain, proto.op_type, proto.overload
+        schema = self._schemas.get(written) or self._schema(written)
+        if schema.native is None:
+            return schema
+        key: tuple[Any, ...] = (schema, len(inputs), count)
+        if proto.attribute:
+            key += tuple([(a.name, a.type, bool(a.ref_attr_name)) for a in proto.attribute])
+        if None in inputs:
+            key += tuple([value is None for value in inputs])
+        found = self._fits.get(key)
+        if found is None:
+            fits = not misfits(schema, proto)
+            found = self._fits[key] = schema if fits else _unknown(schema.domain, schema.name, schema.version)
+        return found
+
     def _operator(self, key: tuple[str, str, str]) -> Schema:
         domain, name, _ = key
         version = self._local.get(domain, self._imports.get(domain))
@@ -373,17 +441,7 @@ class _Loader:
             if schemas.operators(domain) or not domain:
                 raise LoadError(f"the model uses {domain or 'ai.onnx'}::{name}, but imports no opset of that domain")
             version = 1
-        known = schemas.of_file(domain, name, version)
-        return known or Schema(
-            domain,
-            name,
-            version=version,
-            since=version,
-            until=FOREVER,
-            inputs=(schemas.Parameter("inputs", "T", frozenset(), False, True, False, 0),),
-            outputs=(schemas.Parameter("outputs", "R", frozenset(), False, True, False, 0),),
-            attributes={},
-        )
+        return schemas.of_file(domain, name, version) or _unknown(domain, name, version)
 
     def _callee(self, key: tuple[str, str, str]) -> Schema:
         """The schema of a local function, whose body is read when it is first met."""
@@ -391,6 +449,7 @@ class _Loader:
         if found is not None:
             return found
         proto = self._functions[key]
+        checked_text(proto, "node")
         outer, self._local = self._local, imported(proto)
         own, self._schemas = self._schemas, {}
         self._schemas.update({k: s for k, s in own.items() if k in self._functions})
@@ -411,7 +470,7 @@ class _Loader:
             proto.name,
             graph,
             tuple(proto.attribute),
-            MappingProxyType({a.name: from_attribute(a) for a in proto.attribute_proto}),
+            MappingProxyType({a.name: from_attribute(a, None, self._array) for a in proto.attribute_proto}),
             MappingProxyType({a.name: a.type for a in proto.attribute_proto}),
             proto.overload,
             MappingProxyType(imported(proto)),
@@ -442,6 +501,20 @@ class _Loader:
         )
         self._schemas[key] = schema
         return schema
+
+
+def _unknown(domain: str, name: str, version: int) -> Schema:
+    """The schema of an operator of which nothing is known."""
+    return Schema(
+        domain,
+        name,
+        version=version,
+        since=version,
+        until=FOREVER,
+        inputs=(schemas.Parameter("inputs", "T", frozenset(), False, True, False, 0),),
+        outputs=(schemas.Parameter("outputs", "R", frozenset(), False, True, False, 0),),
+        attributes={},
+    )
 
 
 def _domain(domain: str) -> str:
@@ -531,7 +604,7 @@ def settle_types(graph: Graph) -> None:
     """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
     for node in graph.nodes:
         for body in node.bodies:
-            kinds = input_types(node.schema, node.inputs, node.attributes)
+            kinds = () if node.schema.is_bare else input_types(node.schema, node.inputs, node.attributes)
             for entry, kind in zip(body.inputs, kinds, strict=False):
                 if entry.type is None:
                     entry.type = kind

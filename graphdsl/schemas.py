@@ -134,6 +134,11 @@ class Schema:
         """The operator's name as messages show it: with its domain, unless that is the default one."""
         return f"{self.domain}::{self.name}" if self.domain else self.name
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether only the name is known: of an operator in a file that nobody declares, or that is called wrongly."""
+        return self.native is None and self.rule is None and not any(p.types for p in (*self.inputs, *self.outputs))
+
     def input(self, index: int) -> Parameter:
         """The formal input that the actual input `index` belongs to."""
         return self.inputs[min(index, len(self.inputs) - 1)]

@@ -347,6 +347,8 @@ def _replay_in(
 ) -> tuple[tuple[Input, ...], tuple[Output, ...]]:
     """The inputs and outputs of a body whose nodes are made anew; `values` are those around it, and learns its own."""
     inputs: list[Input] = []
+    if len(types) != len(graph.inputs):
+        raise BuildError(f"the body {graph.name!r} has {len(graph.inputs)} inputs, and gets {len(types)}")
     for value, kind in zip(graph.inputs, types, strict=True):
         # where nothing says what a body takes, its file may
         known = value.type if kind is None and value in graph.declared else kind

@@ -80,6 +80,7 @@ LAYERS = {
     "lookup": "tensors of a model by name",
     "apart": "models run in a process of their own, by sessions of the runtime",
     "models": "the model that users hold: emitted, saved, run",
+    "fitting": "whether a node in a file is one that its operator has",
     "guarding": "what a file must not contain, checked before anything is made of it",
     "loading": "models from files, bytes and protos",
     "checking": "what is wrong with a model, or doubtful",

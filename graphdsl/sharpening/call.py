@@ -19,6 +19,10 @@ class Unknown(Exception):
     """A rule has nothing to say, because something that it needs is not known."""
 
 
+_LONGEST = 4096
+"""Vectors of shapes, sizes and the like are shorter than this; others say nothing that could be followed."""
+
+
 class Call:
     """One call of an operator."""
 
@@ -64,7 +68,7 @@ class Call:
         match self.shape(index):
             case ():
                 return [None]
-            case (int() as length,):
+            case (int() as length,) if length <= _LONGEST:
                 return [None] * length
         raise Unknown
 
