@@ -165,9 +165,6 @@ def _read(
         raise LoadError(f"{_label(source)}: {reason}" + at(site)) from None
 
 
-_READ_ONE_BY_ONE = ("node", "initializer", "sparse_initializer", "input", "output", "value_info")
-"""The fields of a graph whose items are checked as they are read."""
-
 _NOWHERE = "neither an input, an initializer nor made by a node"
 
 
@@ -240,7 +237,7 @@ class _Loader:
     # Graphs
 
     def _graph(self, proto: onnx.GraphProto, trace: LoadedTrace, scope: _Scope) -> Graph:
-        checked_text(proto, *_READ_ONE_BY_ONE)
+        checked_text(proto, *_READ_OF_GRAPHS[1:])  # these are checked as they are read
         defaults = {tensor.name: tensor for tensor in proto.initializer}
         declared: dict[Value, bytes] = {}
         inputs: list[Input] = []
