@@ -3,9 +3,10 @@
 torch is imported when a function here first needs it, and nowhere else in the library.
 """
 
+from .aligning import align
 from .exporting import from_torch
 from .marking import Debugger
 from .measures import Distance, Statistics
 from .reports import Report, Row
 
-__all__ = ["Debugger", "Distance", "Report", "Row", "Statistics", "from_torch"]
+__all__ = ["Debugger", "Distance", "Report", "Row", "Statistics", "align", "from_torch"]

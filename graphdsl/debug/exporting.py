@@ -11,7 +11,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,7 @@ def from_torch(
         args: What it is called with: a tuple, or one tensor.
         kwargs: What it is called with by name.
         dynamo: Which of torch's exporters: the one that traces with `torch.export`, or the older TorchScript one.
-        optimize: Let the first of them fold and fuse; without, more modules can be aligned.
+        optimize: Let the exporter fold constants and fuse operators; without, more modules can be aligned.
         opset: The opset version; by default the exporter's choice.
         check: Compare with torch on inputs of which one at a time is varied. This runs both once for each input.
         options: Handed on to `torch.onnx.export`: `dynamic_shapes`, `input_names` and so on.
@@ -98,7 +98,7 @@ def from_torch(
     with evaluating(module):
         model = _exported(module, args, dict(kwargs), arguments, dynamo, optimize, opset, options, at(site))
         if check:
-            problems = _unfaithful(module, args, kwargs, arguments, model)
+            problems = unfaithful(module, args, kwargs, arguments, model)
             if problems:
                 raise ExportError("\n".join(problems) + at(site))
     return model
@@ -117,7 +117,7 @@ def arguments_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     """
     found = []
     for name, value in _by_parameter(module, args, kwargs, defaults=True).items():
-        for path, leaf in _leaves(value):
+        for path, leaf in leaves(value):
             label = "_".join((name, *path))
             if isinstance(leaf, torch().Tensor):
                 found.append(Argument(label, as_array(leaf)))
@@ -154,7 +154,7 @@ def _by_parameter(
     return named
 
 
-def _leaves(value: Any) -> list[tuple[tuple[str, ...], Any]]:
+def leaves(value: Any) -> list[tuple[tuple[str, ...], Any]]:
     """The leaves of nested tuples, lists and dicts, each with the way to it."""
     from torch.utils import _pytree as trees
 
@@ -238,9 +238,12 @@ def _exported(
     options.setdefault("verbose", False)
     if dynamo:
         options.setdefault("optimize", optimize)
+    elif not optimize:
+        options.setdefault("do_constant_folding", False)
+        options.setdefault("training", torch().onnx.TrainingMode.PRESERVE)  # else convolutions take normalisations in
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, "exported.onnx")
-        given, named = _copied(args), _copied(_in_order(module, kwargs))
+        given, named = copied(args), copied(_in_order(module, kwargs))
         try:
             with _quiet():
                 torch().onnx.export(module, given, str(path), kwargs=named, dynamo=dynamo, **options)
@@ -253,7 +256,7 @@ def _exported(
         return load(path)
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Nested arguments with a copy of every tensor: exporters take a tensor that is there twice for one input."""
     from torch.utils import _pytree as trees
 
@@ -308,21 +311,32 @@ def _fits(array: np.ndarray, value: Input) -> bool:
     )
 
 
-def _unfaithful(
-    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], arguments: Sequence[Argument], model: Model
+def unfaithful(
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    arguments: Sequence[Argument],
+    model: Model,
+    *,
+    vary: bool = True,
 ) -> list[str]:
-    """What is wrong with the way from the arguments to the outputs: a sentence for each argument."""
+    """What is wrong with the way from the arguments to the outputs: a sentence for each argument.
+
+    Without `vary`, only arguments that reach no output are looked at.
+    """
     feeds = feeds_for(model, arguments)
     names = {id(value): name for name, value in feeds.items()}
     read = {value.name for value in reachable([value for _, value in model.graph.outputs])[1]}
+    if not vary and all(names.get(id(argument.value)) in read for argument in arguments if argument.is_tensor):
+        return []
     expected = call_torch(module, args, kwargs)
     if expected is None:
         return []
-    try:
-        got = list(model.run(feeds).values())
-    except RunError:  # a dtype that the runtime has no kernels for, or operators of others
-        got = []
-    exact = len(got) == len(expected) and all(_agree(a, b) for a, b in zip(got, expected, strict=True))
+    got = []
+    if vary:
+        with suppress(RunError):  # a dtype that the runtime has no kernels for, or operators of others
+            got = list(model.run(feeds).values())
+    exact = bool(got) and len(got) == len(expected) and all(_agree(a, b) for a, b in zip(got, expected, strict=True))
     problems = []
     for index, argument in enumerate([argument for argument in arguments if argument.is_tensor]):
         name = names.get(id(argument.value))
@@ -406,10 +420,10 @@ def call_torch(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     """The tensors that a module returns for copies of its arguments; None where it refuses them."""
     try:
         with torch().no_grad():
-            returned = module(*_copied(args), **_copied(dict(kwargs)))
+            returned = module(*copied(args), **copied(dict(kwargs)))
     except Exception:
         return None
-    return [as_array(leaf) for _, leaf in _leaves(returned) if isinstance(leaf, torch().Tensor)]
+    return [as_array(leaf) for _, leaf in leaves(returned) if isinstance(leaf, torch().Tensor)]
 
 
 def _agree(got: np.ndarray, expected: np.ndarray) -> bool:

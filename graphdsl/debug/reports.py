@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..ir import Node
+from ..ir import Node, Value
 from ..sites import Location
 from .measures import Distance, Statistics
+from .segments import Segments
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +22,8 @@ class Row:
     """The module's class, or the operator."""
     tensor: str | None = None
     """The tensor of the model; None where there is none, for the `reason` given."""
+    value: Value | None = None
+    """The tensor as a value of the model's graph."""
     nodes: tuple[Node, ...] = ()
     """The nodes between this tensor and those of earlier rows."""
     local: Distance | None = None
@@ -33,6 +36,8 @@ class Row:
     """Where torch calls the module, or where the node was written."""
     reason: str = ""
     """Why the row could not be aligned; else what is worth knowing of how it was."""
+    is_leaf: bool = False
+    """Whether it is an output of a module that calls no others."""
     expected: Statistics | None = None
     """What the tensor looks like on the side that is right by definition: torch, or the first model."""
     got: Statistics | None = None
@@ -59,6 +64,8 @@ class Report:
 
     title: str
     rows: tuple[Row, ...]
+    segments: Segments | None = None
+    """The model cut at the rows' tensors, which a repro is made of; None where markers were compared."""
 
     @property
     def culprits(self) -> tuple[Row, ...]:
@@ -79,6 +86,13 @@ class Report:
     def unaligned(self) -> tuple[Row, ...]:
         """The rows without a tensor in the model, each with its reason."""
         return tuple(row for row in self.rows if not row.is_aligned)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the leaf modules that were called and could be aligned."""
+        leaves = {row.module for row in self.rows if row.is_leaf}
+        found = {row.module for row in self.rows if row.is_leaf and row.is_aligned}
+        return len(found) / len(leaves) if leaves else 1.0
 
     def __repr__(self) -> str:
         found = f"culprit {self.culprit}" if self.culprit else "no culprit"

@@ -1,0 +1,315 @@
+"""A torch module beside its exported model: each part's output found in the model, and where error is made."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ExportError
+from ..ir import Value
+from ..loading import opened
+from ..models import Model
+from ..sites import at, caller, locate
+from ..types import TensorType
+from .exporting import Argument, arguments_of, as_call, copied, evaluating, feeds_for, from_torch, unfaithful
+from .matching import Candidate, Matching
+from .measures import Distance, distance, statistics
+from .recording import Call, Place, Recording, Store, record
+from .reports import Report, Row
+from .scopes import Scopes, rule_of, scope_of
+from .segments import Segments, Setting, converted, values_of
+
+_INDIRECT = 1000
+"""The rank of evidence that does not come from a tensor's own module."""
+
+_SIMILAR = 0.25
+"""The relative distance up to which weak evidence is believed although the value is not right."""
+
+_MOST_DOUBTS = 8
+"""How often matches that two errors in a row speak against are left out for a trial."""
+
+
+def align(
+    module: Any,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    model: Any = None,
+    *,
+    dynamo: bool = True,
+    optimize: bool = False,
+    memory: int = 1 << 30,
+    providers: Sequence[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **export: Any,
+) -> Report:
+    """Find the part of a torch module where its exported model makes an error.
+
+    The module is run once, and the outputs of its parts are found among the model's tensors. The model is run once as a
+    whole, for the errors that have accumulated, and once with torch's own tensors before each part, for the error that
+    is made there.
+
+    >>> import torch
+    >>> from graphdsl import debug
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> debug.align(net, torch.ones(1, 4), dynamo=False).culprit is None
+    True
+
+    Args:
+        module: A `torch.nn.Module`.
+        args: What it is called with: a tuple, or one tensor.
+        kwargs: What it is called with by name.
+        model: The model to compare with, from either exporter: a path, a proto or a `gd.Model`; by default the module
+            is exported as `debug.from_torch` does.
+        dynamo: Which exporter makes the model, if none is given.
+        optimize: Let the exporter fold and fuse, which leaves fewer parts to align.
+        memory: How many bytes of tensors are held at a time; more of torch's go to temporary files, and the model is
+            run in several steps.
+        providers: As for `gd.Model.run`.
+        options: As for `gd.Model.run`; optimisations are off by default, so that a tensor's value does not depend on
+            which others are looked at.
+        export: Handed on to `torch.onnx.export`.
+
+    Returns:
+        A report with a row for each call of a part, in the order in which they end; `report.culprit` is the first row
+        where error is made.
+
+    Raises:
+        ExportError: the module cannot be exported, or its arguments do not fit the model's inputs.
+        RunError: ONNX Runtime refuses the model, or fails while running it.
+    """
+    args, kwargs = as_call(args, kwargs)
+    arguments = arguments_of(module, args, kwargs)
+    if model is None:
+        whole = from_torch(module, args, kwargs, dynamo=dynamo, optimize=optimize, **export)
+    else:
+        whole = opened(model)
+        with evaluating(module):
+            problems = unfaithful(module, args, kwargs, arguments, whole, vary=False)
+        if problems:
+            raise ExportError("\n".join(problems) + at(caller()))
+    recording = record(module, copied(args), copied(dict(kwargs)), Store(memory))
+    setting = Setting(_feeds(whole, arguments), memory, providers, options)
+    return _Alignment(whole, recording, setting).report(f"{type(module).__name__} beside model {whole.name!r}")
+
+
+def _feeds(model: Model, arguments: Sequence[Argument]) -> dict[str, Any]:
+    """Torch's arguments as the model takes them, of its dtypes."""
+    kinds = {value.name: value.type for value in model.graph.inputs}
+    feeds = feeds_for(model, arguments)
+    for name, value in feeds.items():
+        kind = kinds[name]
+        if isinstance(value, np.ndarray) and isinstance(kind, TensorType):
+            feeds[name] = converted(value, np.dtype(kind.dtype.numpy))
+    return feeds
+
+
+class _Alignment:
+    """One comparison: the matches, and the errors at them."""
+
+    def __init__(self, model: Model, recording: Recording, setting: Setting) -> None:
+        self.model = model
+        self.recording = recording
+        self.scopes = Scopes(model.graph, recording.calls)
+        self.matching = Matching()
+        self._propose()
+        self.matching.judge(values_of(model, self.matching.sizes(), setting))
+        self.matching.choose_right()
+        self.matching.choose_nearest(rank=_INDIRECT)
+        self.segments = self._segments(setting)
+        self._choose_locally(setting)
+        self.local = self._local(self.segments)
+        self.doubted: dict[Place, str] = {}
+        self._doubt()
+
+    def _segments(self, setting: Setting) -> Segments:
+        expected: dict[Value, np.ndarray] = {}
+        for place, candidate in self.matching.chosen.items():
+            expected.setdefault(candidate.value, self._as_fed(candidate.value, place.array))
+        return Segments(self.model, expected, setting)
+
+    def _choose_locally(self, setting: Setting) -> None:
+        """Decide about weak evidence by what comes of torch's own tensors: behind a fault, that is right again."""
+        still = self.matching.open_sizes()
+        if not still:
+            return
+        accumulated = {c: (c.distance, c.seen) for cs in self.matching.candidates.values() for c in cs}
+        self.matching.judge(self.segments.values(still))
+        self.matching.choose_right()
+        self.matching.choose_nearest(_SIMILAR)
+        for candidate, (found, seen) in accumulated.items():
+            candidate.distance, candidate.seen = found, seen
+        self.segments = self._segments(setting)
+
+    def _as_fed(self, value: Value, array: np.ndarray) -> np.ndarray:
+        kind = value.type
+        return converted(array, np.dtype(kind.dtype.numpy)) if isinstance(kind, TensorType) else array
+
+    # Candidates
+
+    def _propose(self) -> None:
+        """The tensors that each of torch's may be, by what the model tells of calls."""
+        calls = self.recording.calls
+        outermost = calls[-1]
+        ends = [value for _, value in self.model.graph.outputs]
+        if len(ends) == len(outermost.outputs):
+            for place, value in zip(outermost.outputs, ends, strict=True):
+                self.matching.propose(place, [value])
+        if not self.scopes.are_known:
+            self._propose_all()
+            return
+        for call in calls:
+            leaving = self.scopes.leaving(call)
+            for place in call.outputs:
+                self.matching.propose(place, leaving)
+        for call in calls:
+            entering = self.scopes.entering(call)
+            for place in call.inputs:
+                if place.maker is not None:  # else it is an argument
+                    self.matching.propose(place, entering, rank=0 if place.taker is call else _INDIRECT)
+        for call in calls:  # what left no nodes may have been folded into what made its input
+            if not self.scopes.nodes(call):
+                for place in call.outputs:
+                    before = [c.value for given in call.inputs for c in self.matching.candidates.get(given, ())]
+                    self.matching.propose(place, before, rank=2 * _INDIRECT)
+
+    def _propose_all(self) -> None:
+        """Where the model tells nothing of modules, its tensors in order; values decide."""
+        computed = self.scopes.computed
+        made = [value for node in self.model.graph.nodes for value in node.outputs if value in computed]
+        for call in self.recording.calls:
+            for place in call.outputs:
+                self.matching.propose(place, made)
+
+    # Errors
+
+    def _local(self, segments: Segments, ends: Mapping[Value, int] | None = None) -> dict[Value, Distance]:
+        return {value: distance(array, segments.expected[value]) for value, array in segments.values(ends)}
+
+    def _is_wrong(self, value: Value, local: Mapping[Value, Distance]) -> bool:
+        found = local.get(value)
+        return found is not None and found.relative > self._tolerance(value)
+
+    def _tolerance(self, value: Value) -> float:
+        return max(c.tolerance for c in self.matching.chosen.values() if c.value is value)
+
+    def _doubt(self) -> None:
+        """Give up matches that are wrong themselves: they make an error in front of them and one behind.
+
+        A fault makes one error, where it is. So where two follow each other, the first match is left out for a trial;
+        if the joined segment is right, the match was not.
+        """
+        ends = {value for _, value in self.model.graph.outputs}
+        for _ in range(_MOST_DOUBTS):
+            wrong = {value for value in self.segments.expected if self._is_wrong(value, self.local)}
+            before = {value: wrong.intersection(self.segments.nodes(value)[1]) - ends for value in wrong}
+            for value, doubted in before.items():
+                if not doubted:
+                    continue
+                trial = self.segments.without(doubted)
+                local = self._local(trial, {v: a.nbytes for v, a in trial.expected.items() if v in wrong})
+                if not self._is_wrong(value, local):
+                    self.segments = trial
+                    self.local = {v: d for v, d in self.local.items() if v not in doubted} | local
+                    self._give_up(doubted)
+                    break
+            else:
+                return
+
+    def _give_up(self, values: set[Value]) -> None:
+        for place, candidate in list(self.matching.chosen.items()):
+            if candidate.value in values:
+                del self.matching.chosen[place]
+                name = self.model._tensors.names[candidate.value]
+                self.doubted[place] = f"{name!r} holds something else there: what follows is right without it"
+
+    # The report
+
+    def report(self, title: str) -> Report:
+        """The rows, one for each output of each call."""
+        rows = [row for call in self.recording.calls for row in self._rows_of(call)]
+        for path, kind in self.recording.uncalled:
+            used = self.scopes.users_of_weights(path)
+            by = f" (in node {used[0].info.name!r})" if used and used[0].info is not None else ""
+            rows.append(
+                Row(path, path, kind, reason=f"torch does not call it; others use its weights{by}", is_leaf=False)
+            )
+        return Report(title, tuple(rows), self.segments)
+
+    def _rows_of(self, call: Call) -> Iterable[Row]:
+        for place in call.inputs:
+            if place.taker is call and place.maker is not None and place in self.matching.chosen:
+                maker = place.maker
+                name = f"{maker.label or '(the module)'}, before {call.label}"
+                yield self._row(maker, place, name, is_leaf=False)
+        for index, place in enumerate(call.outputs):
+            if index and place not in self.matching.chosen:
+                continue  # states that nothing uses, mostly
+            name = call.label or "(the module)"
+            yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, is_leaf=call.is_leaf)
+
+    def _row(self, call: Call, place: Place, name: str, *, is_leaf: bool) -> Row:
+        source = locate(call.site)
+        chosen = self.matching.chosen.get(place)
+        if chosen is None:
+            reason = self._reason(call, place)
+            return Row(name, call.path, call.kind, reason=reason, source=source, is_leaf=is_leaf)
+        value = chosen.value
+        return Row(
+            name,
+            call.path,
+            call.kind,
+            tensor=self.model._tensors.names[value],
+            value=value,
+            nodes=self.segments.nodes(value)[0],
+            local=self.local.get(value),
+            accumulated=chosen.distance,
+            tolerance=chosen.tolerance,
+            source=source,
+            reason=self._note(call, place),
+            is_leaf=is_leaf,
+            expected=statistics(place.array),
+            got=chosen.seen,
+        )
+
+    def _note(self, call: Call, place: Place) -> str:
+        if place.maker is not call and place.maker is not None:
+            return f"the tensor of {place.maker.label!r}"
+        return ""
+
+    def _reason(self, call: Call, place: Place) -> str:
+        """Why a call's output is not in the model."""
+        doubted = self.doubted.get(place)
+        candidates: Sequence[Candidate] = self.matching.candidates.get(place, ())
+        fused = self._fused(call)
+        if fused:
+            return fused
+        if doubted:
+            return doubted
+        if not self.scopes.nodes(call):
+            return "it left no nodes in the model: removed, folded or fused into others"
+        owner = self._owner(candidates)
+        if owner is not None:
+            return f"its nodes give the tensor of {owner.label!r}: one was folded into the other"
+        array, leaving = place.array, self.scopes.leaving(call)
+        found = "".join(f"; {self.model._tensors.names[v]!r} is {v.type!r}" for v in leaving[:1])
+        return f"none of its nodes makes {array.dtype}{list(array.shape)}, which torch returns{found}"
+
+    def _owner(self, candidates: Sequence[Candidate]) -> Call | None:
+        """The call whose tensor one of the candidates turned out to be."""
+        mine = {candidate.value for candidate in candidates if candidate.distance is not None}
+        for place, candidate in self.matching.chosen.items():
+            if candidate.value in mine and place.maker is not None:
+                return place.maker
+        return None
+
+    def _fused(self, call: Call) -> str:
+        """The node that a part was fused into, if its weights say so."""
+        inside = set(self.scopes.nodes(call))
+        for node in self.scopes.users_of_weights(call.path):
+            rule = rule_of(node)
+            scope = scope_of(node)
+            if node not in inside and rule:
+                where = f" of {scope[-2]!r}" if scope and len(scope) > 1 and scope[-2] else ""
+                name = node.info.name if node.info is not None else ""
+                return f"fused into node {name!r} ({node.op_type}){where} by the exporter's rule {rule}"
+        return ""
