@@ -65,6 +65,12 @@ def luma(photo):
     return np.float32(np.asarray(photo) @ TO_YCC[0] / 255)
 
 
+def side_by_side(*pictures):
+    """The middle of several pictures, next to each other."""
+    middles = [np.asarray(picture)[40:200, 150:310] for picture in pictures]
+    return Image.fromarray(np.concatenate(middles, axis=1))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("espcn"), help="folder for the pictures and the model")
@@ -86,13 +92,12 @@ def main() -> int:
         before, after = (peak_signal_noise_ratio(luma(original), luma(picture)) for picture in (simple, large))
         right &= after > before
         print(f"{name.partition('.')[0]:<12}{before:>9.2f}{after:>8.2f}{after - before:>+8.2f}")
-        simple.save(out / f"{name.partition('.')[0]}_bicubic.png")
-        Image.fromarray(large).save(out / f"{name.partition('.')[0]}.png")
+        side_by_side(simple, large, original).save(out / name)
 
     batch = np.stack([np.asarray(small)[:40, :50], np.asarray(small)[40:80, :50]])
     alone = np.concatenate([model(photo[None]) for photo in batch])
     right &= np.abs(model(batch).astype(int) - alone).max() <= 1
-    print(f"\nA batch of two: {model(batch).shape}. The pictures and the model are in {out}.")
+    print(f"\nA batch of two: {model(batch).shape}. The model is in {out}, with pictures: bicubic, ESPCN, original.")
     return 0 if right else 1
 
 
