@@ -356,7 +356,7 @@ def constant_array(value: Value | None) -> np.ndarray | None:
     for name, found in value.node.attributes.items():
         if name == "value":
             return found if isinstance(found, np.ndarray) else None
-        if name in _PLAIN_VALUES and isinstance(found, (int, float, str, bytes, tuple)):
+        if name in _PLAIN_VALUES and not isinstance(found, (Reference, Opaque)):
             return np.asarray(found, _PLAIN_VALUES[name])
     return None
 

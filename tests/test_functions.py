@@ -482,3 +482,12 @@ def test_expanding_keeps_names_and_what_else_the_model_says() -> None:
     assert [node.op_type for node in expanded.nodes] == ["Mul", "Add", "Mul"]
     assert expanded["inner"].type is gd.float32["n", 3]
     assert labels(model) == [("my_add", "")]  # which is as it was
+
+
+def test_an_attribute_of_another_dtype_than_the_tensor_is_refused_in_words() -> None:
+    @gd.function(domain="my")
+    def scaled(a: gd.Tensor, *, k: int = 2) -> gd.Tensor:
+        return a * k
+
+    with pytest.raises(gd.InferenceError, match="Mul: A and B must have one dtype, got float32 and int64; cast one"):
+        scaled(matrix(), k=3)
