@@ -50,6 +50,7 @@ from .inlining import inline
 from .loading import load
 from .models import Model
 from .op import domain, opset
+from .renaming import rename
 from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .saving import save
 from .sharpening import strict_shapes
@@ -190,6 +191,7 @@ __all__ = [
     "opset",
     "optional",
     "passes",
+    "rename",
     "rewrite",
     "rule",
     "run_intermediates",

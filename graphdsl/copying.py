@@ -8,15 +8,26 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from .ir import Graph, Input, Node, NodeInfo, Output, Value, adopt_outputs, make_node
+from .ir import Graph, Input, ModelData, Node, NodeInfo, Output, Value, adopt_outputs, make_node
 from .loading import LoadedTrace, LoadedValue
 from .tensor.calling import Trace
+from .transforming import graph_trace
 from .walk import captured
 
 
 def inner_trace(label: str, parent: Trace) -> Trace:
     """The trace of a body that is copied; types stay unknown until they are asked for, where they were."""
     return LoadedTrace(label, parent, None) if isinstance(parent, LoadedTrace) else Trace(label, parent)
+
+
+def similar_trace(model: ModelData, settle: Callable[[], None]) -> Trace:
+    """A trace for a part of a model: where types are found when they are asked for, so are those of the part."""
+    label = f"model {model.graph.name!r}"
+    if isinstance(graph_trace(model.graph), LoadedTrace):
+        return LoadedTrace(label, None, settle)
+    trace = Trace(label, None)
+    trace.released = True
+    return trace
 
 
 def copied_nodes(
@@ -66,7 +77,12 @@ def copied_graph(graph: Graph, values: dict[Value, Value], trace: Trace, names: 
     inputs = tuple([copied_input(value, names.get(value, value.name), trace) for value in graph.inputs])
     values.update(zip(graph.inputs, inputs, strict=True))
     nodes = copied_nodes(graph.nodes, values, trace, names)
-    outputs = tuple([Output(name, values.get(value, value)) for name, value in graph.outputs])
+    outputs = tuple(
+        [
+            Output(names.get(value, name) if name == value.name else name, values.get(value, value))
+            for name, value in graph.outputs
+        ]
+    )
     return replace(
         graph,
         inputs=inputs,

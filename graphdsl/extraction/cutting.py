@@ -1,23 +1,21 @@
 """The part of a model between tensors: from the outputs against the edges, up to the inputs."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import onnx
 
-from ..copying import copied_input, copied_nodes
+from ..copying import copied_input, copied_nodes, similar_trace
 from ..errors import GraphError
 from ..garbage import undisturbed
 from ..ir import Constant, Graph, Input, Node, Output, Value
-from ..loading import LoadedTrace, Source, settle_types
+from ..loading import Source, settle_types
 from ..lookup import Tensors
 from ..models import Model
 from ..sites import Site, at, caller
-from ..tensor.calling import Trace
-from ..transforming import graph_trace
 from ..types import TensorType, Type, from_proto, to_proto
 from ..walk import between, constants, functions, operators
 from .missing import missing_inputs
@@ -109,16 +107,6 @@ def _check(starts: Sequence[Named], ends: Sequence[Named], what: str, site: Site
             )
 
 
-def _similar_trace(model: Model, settle: Callable[[], None]) -> Trace:
-    """A trace for a part of a model: where types are found when they are asked for, so are those of the part."""
-    label = f"model {model.name!r}"
-    if isinstance(graph_trace(model.graph), LoadedTrace):
-        return LoadedTrace(label, None, settle)
-    trace = Trace(label, None)
-    trace.released = True
-    return trace
-
-
 def _named(constant: Constant, name: str) -> Constant:
     assert constant.type is not None
     return Constant(constant.array, constant.type, constant.site, name, constant.raw)
@@ -135,7 +123,7 @@ class _Part:
         self._around = self._tensors.graphs(path)
         self._spares: set[str] = set()
         self._data: dict[str, Graph] = {}
-        self._trace = _similar_trace(whole, lambda: settle_types(self._data["graph"]))
+        self._trace = similar_trace(whole, lambda: settle_types(self._data["graph"]))
 
     def graph(
         self, needed: set[Node], defaults: Iterable[Input], starts: Sequence[Named], ends: Sequence[Named]
