@@ -2,18 +2,22 @@
 
 >>> import graphdsl as gd
 >>> x = gd.input("x", gd.float32[3])
->>> [node.op_type for node in gd.passes.drop_identity(gd.build({"y": gd.op.Identity(x) + 2})).nodes]
+>>> [node.op_type for node in gd.passes.simplify(gd.build({"y": gd.op.Identity(x) * 1 + 2})).nodes]
 ['Add']
 
 `gd.compose` puts passes together; `gd.passes.rules` has the rules that they are made of, for `gd.rewrite`.
 """
 
 from . import rules
+from .declared_types import infer_types
+from .dimensions import fix_dimensions, free_dimensions
 from .duplicates import merge_duplicates
 from .folding import fold_constants
-from .fusions import fuse_batch_norm, fuse_gelu, fuse_layer_norm, fuse_matmul_add
+from .fusions import fuse_batch_norm, fuse_conv_add, fuse_gelu, fuse_layer_norm, fuse_matmul_add
 from .identities import debug_to_identity, drop_identity, drop_noops
 from .mergers import merge_casts, merge_pads, merge_reshapes, merge_transposes
+from .precision import to_float16
+from .simplification import simplify
 from .storage import constants_to_initializers, initializers_to_constants
 from .unused import dead_code, unused_functions, unused_initializers, unused_opsets
 
@@ -23,11 +27,15 @@ __all__ = [
     "debug_to_identity",
     "drop_identity",
     "drop_noops",
+    "fix_dimensions",
     "fold_constants",
+    "free_dimensions",
     "fuse_batch_norm",
+    "fuse_conv_add",
     "fuse_gelu",
     "fuse_layer_norm",
     "fuse_matmul_add",
+    "infer_types",
     "initializers_to_constants",
     "merge_casts",
     "merge_duplicates",
@@ -35,6 +43,8 @@ __all__ = [
     "merge_reshapes",
     "merge_transposes",
     "rules",
+    "simplify",
+    "to_float16",
     "unused_functions",
     "unused_initializers",
     "unused_opsets",

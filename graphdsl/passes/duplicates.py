@@ -15,6 +15,7 @@ from ..schemas import Schema
 from ..tensor.calling import Trace, current_trace
 from ..transforming import sweep
 from ..walk import constants, graphs
+from .declared_types import made_outputs
 from .determinism import is_deterministic
 from .outputs import made_under_their_names
 from .pipeline import Source, as_model
@@ -90,15 +91,7 @@ def _key(node: Node) -> Any:
     inputs = list(node.inputs)
     while inputs and inputs[-1] is None:
         inputs.pop()
-    return node.schema, tuple(inputs), tuple(sorted(attributes)), _made(node)
-
-
-def _made(node: Node) -> tuple[bool, ...]:
-    """Which outputs a node makes: a file may leave some out."""
-    kept = node.info.kept if node.info is not None else None
-    if kept is None or len(node.outputs) == 1:
-        return len(node.outputs) * (True,)
-    return tuple(map(bool, onnx.NodeProto.FromString(kept.raw).output))
+    return node.schema, tuple(inputs), tuple(sorted(attributes)), made_outputs(node)
 
 
 def _is_default(node: Node, name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import onnx
 
 from ..errors import BuildError
+from ..ir import Node, Value
 from ..loading import load
 from ..models import Model
 from ..rewriting import Rule, rewrite
@@ -21,6 +22,11 @@ Pass = Callable[[Model], Model]
 def as_model(source: Source) -> Model:
     """The model that a pass is given, read first where it is a path or a proto."""
     return source if isinstance(source, Model) else load(source)
+
+
+def unchanged(node: Node) -> Sequence[Value] | None:
+    """What a sweep does with nodes that stay as they are."""
+    return None
 
 
 def apply(source: Source, rules: Sequence[Rule]) -> Model:

@@ -1,13 +1,13 @@
 """Passes that drop what nothing uses: nodes, initializers, functions, opset imports."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
-from ..ir import Graph, Input, Node, Value
+from ..ir import Graph, Input
 from ..models import Model
 from ..transforming import live_nodes, sweep
 from ..walk import captured, constants, functions, operators
-from .pipeline import Source, as_model
+from .pipeline import Source, as_model, unchanged
 
 
 def dead_code(source: Source) -> Model:
@@ -19,11 +19,7 @@ def dead_code(source: Source) -> Model:
     >>> [node.op_type for node in gd.passes.dead_code(onnx.parser.parse_model(text)).nodes]
     ['Relu']
     """
-    return sweep(as_model(source), _nothing, finish=_without_dead)
-
-
-def _nothing(node: Node) -> Sequence[Value] | None:
-    return None
+    return sweep(as_model(source), unchanged, finish=_without_dead)
 
 
 def _without_dead(graph: Graph) -> Graph:
@@ -46,7 +42,7 @@ def unused_initializers(source: Source) -> Model:
     >>> len(model.graph.initializer), len(gd.passes.unused_initializers(model).to_proto().graph.initializer)
     (1, 0)
     """
-    return sweep(as_model(source), _nothing, finish=_without_unused)
+    return sweep(as_model(source), unchanged, finish=_without_unused)
 
 
 def _without_unused(graph: Graph) -> Graph:

@@ -5,6 +5,8 @@ compute, fused.
 """
 
 from .fusion import (
+    add_into_conv,
+    add_into_conv_transpose,
     batch_norm_into_conv,
     batch_norm_into_conv_transpose,
     erf_gelu,
@@ -41,6 +43,8 @@ from .movement import (
 )
 
 __all__ = [
+    "add_into_conv",
+    "add_into_conv_transpose",
     "batch_norm_into_conv",
     "batch_norm_into_conv_transpose",
     "cast_to_own_dtype",

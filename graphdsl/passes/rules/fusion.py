@@ -83,6 +83,45 @@ def batch_norm_into_conv_transpose(
     return None if found is None else op.ConvTranspose(x, *found, **attrs)
 
 
+def _biased(y: Tensor, w: Tensor, b: Tensor | None, c: Tensor, channels: Any) -> Tensor | None:
+    """The bias of a convolution after which a constant is added; None where that differs within a channel."""
+    rank = w.rank
+    if c.value is None or (b is not None and b.value is None) or rank is None or c.value.ndim > rank:
+        return None
+    if y.dtype.kind != "float" or not isinstance(channels, int):
+        return None
+    shape = (1,) * (rank - c.value.ndim) + c.value.shape
+    if any(size != 1 for axis, size in enumerate(shape) if axis != 1) or shape[1] not in (1, channels):
+        return None
+    added = np.broadcast_to(np.asarray(c.value, np.float64).reshape(-1), (channels,))
+    start = 0.0 if b is None else np.asarray(b.value, np.float64)
+    return constant((start + added).astype(w.dtype.numpy), c.name or None)
+
+
+def _convolution_added(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+    return op.Conv(x, w, b, **attrs) + c
+
+
+def _transposed_added(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+    return op.ConvTranspose(x, w, b, **attrs) + c
+
+
+@rule(_convolution_added)
+def add_into_conv(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
+    """Conv(x) + c is Conv(x) with another bias, if c is one number for each channel."""
+    found = _biased(x, w, b, c, w.shape[0] if w.shape else None)
+    return None if found is None else op.Conv(x, w, found, **attrs)
+
+
+@rule(_transposed_added)
+def add_into_conv_transpose(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
+    """ConvTranspose(x) + c is ConvTranspose(x) with another bias, if c is one number for each channel."""
+    each = w.shape[1] if w.shape else None
+    channels = each * int(attrs.get("group", 1)) if isinstance(each, int) else None
+    found = _biased(x, w, b, c, channels)
+    return None if found is None else op.ConvTranspose(x, w, found, **attrs)
+
+
 @rule(lambda a, b, c: a @ b + c)
 def matmul_add_to_gemm(a: Tensor, b: Tensor, c: Tensor) -> Tensor | None:
     """a @ b + c of matrices is Gemm(a, b, c)."""
