@@ -37,7 +37,7 @@ from .tensor import Tensor
 from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
-from .types import TensorType, Type, from_proto, without_sizes
+from .types import OptionalType, SequenceType, TensorType, Type, from_proto, without_sizes
 from .walk import Survey, captured, constants, dependencies, functions, operators
 
 M = TypeVar("M", bound=ModelData)
@@ -395,6 +395,8 @@ def contradicts(declaration: bytes, kind: Type | None) -> bool:
     """Whether a declaration (`ValueInfoProto`) says something of a value that cannot be so."""
     proto = onnx.ValueInfoProto.FromString(declaration)
     said = from_proto(proto.type) if proto.HasField("type") else None
+    while type(said) is type(kind) and isinstance(said, (SequenceType, OptionalType)):
+        said, kind = said.element, kind.element  # type: ignore[union-attr]
     if said is None or kind is None or said is kind:
         return False
     if not isinstance(said, TensorType) or not isinstance(kind, TensorType) or said.dtype is not kind.dtype:
@@ -471,8 +473,9 @@ def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list
     """The nodes that something needs, and those that nothing needed before."""
     before = live_nodes(graph.nodes, [value for _, value in graph.outputs])
     useless = {node for node in graph.nodes if node not in before}
-    live = live_nodes(nodes, ends)
-    return [node for node in nodes if node in live or node in useless]
+    kept = [value for node in nodes if node in useless for value in node.outputs]
+    live = live_nodes(nodes, [*ends, *kept])
+    return [node for node in nodes if node in live]
 
 
 def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
