@@ -289,6 +289,10 @@ class Emitter:
             location = locate(node.site)
             if location is not None:
                 _metadata(made.metadata_props, [("graphdsl.location", str(location))])
+            origin = node.info.origin if node.info is not None else None
+            if origin is not None:
+                rule = f"{origin.rule}, {written}" if (written := locate(origin.site)) else origin.rule
+                _metadata(made.metadata_props, [("graphdsl.rule", rule)])
 
     def _function(self, function: Function, model_imports: Mapping[str, int], proto: Any) -> None:
         """A local function; it has no initializers, so its constants are Constant nodes."""

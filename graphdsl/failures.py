@@ -191,6 +191,9 @@ def _details(nodes: Sequence[Node]) -> list[str]:
 def _sites(nodes: Sequence[Node]) -> str:
     """Where the node was written, then the nodes in whose bodies it lies."""
     text = at(nodes[-1].site) if nodes else ""
+    origin = nodes[-1].info.origin if nodes and nodes[-1].info is not None else None
+    if origin is not None:
+        text += f"\n  by rule {origin.rule!r}" + at(origin.site).replace("\n ", "")
     for outer in reversed(nodes[:-1]):
         text += f"\n  in {outer.schema.label}" + at(outer.site).replace("\n ", "")
     return text

@@ -18,7 +18,7 @@ from .ir import Function, Input, Reference, Value, make_node
 from .schemas import FOREVER, AttributeSpec, Parameter, Schema
 from .sites import at, caller
 from .tensor import Tensor
-from .tensor.calling import Trace, call, tracing
+from .tensor.calling import Trace, call, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_outputs, as_tensor, close_graph, types_through, wrap
 from .types import Type
@@ -62,6 +62,8 @@ class _FunctionMaker:
         self._active = False
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        if not current_trace().infers:
+            return wrap(call(self._signature(len(inputs)), inputs, keywords))
         what = self._interface.what
         formal = self._interface.names(len(inputs))
         order = [name for name, _ in formal]
@@ -81,6 +83,20 @@ class _FunctionMaker:
                 value = values[name] = self._attribute(spec, value)
             attributes[name] = value
         return wrap(call(self._trace(given, values), given, attributes))
+
+    def _signature(self, count: int) -> Schema:
+        """The schema of a call where no body is traced, in a pattern: it says nothing of the outputs."""
+        return Schema(
+            self.domain,
+            self.op_type,
+            version=self.version,
+            since=self.version,
+            until=FOREVER,
+            inputs=self._interface.parameters(count),
+            outputs=(Parameter("outputs", "R", frozenset(), False, True, False, 1),),
+            attributes=self._interface.attributes,
+            rule=lambda *_: (),
+        )
 
     def _attribute(self, spec: AttributeSpec, value: Any) -> Any:
         try:

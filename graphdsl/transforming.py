@@ -258,14 +258,14 @@ class _Sweep:
                 if found is None:
                     nodes.append(current)
                     present.add(current)
-                    if current is node:
-                        continue
-                    found = current.outputs
-                else:
-                    made = made_since(mark, found, current)
-                    self._check_scope(made, found, current)
-                    nodes += made
-                    present.update(made)
+                    if current is not node:
+                        changed = True
+                        values.update(zip(node.outputs, current.outputs, strict=True))
+                    continue
+                made = made_since(mark, found, current)
+                self._check_scope(made, found, current)
+                nodes += made
+                present.update(made)
                 changed = True
                 for old, value in zip(node.outputs, found, strict=True):
                     values[old] = value
@@ -287,14 +287,16 @@ class _Sweep:
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
-        inputs = tuple([None if value is None else values.get(value, value) for value in node.inputs])
         attributes = node.attributes
+        inputs = node.inputs
+        if not values.keys().isdisjoint(inputs):
+            inputs = tuple([None if value is None else values.get(value, value) for value in inputs])
         if attributes and node.bodies:
             bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
             if any(bodies[name] is not attributes[name] for name in bodies):
                 attributes = MappingProxyType(bodies)
         schema = self._functions.get(node.schema.function, node.schema) if node.schema.function else node.schema
-        if inputs == node.inputs and attributes is node.attributes and schema is node.schema:
+        if inputs is node.inputs and attributes is node.attributes and schema is node.schema:
             return node
         new = called_again(node, schema, inputs, attributes, trace, same_types=self._same_types)
         if self._follow is not None:
@@ -361,9 +363,10 @@ def called_again(
         if not from_file or schema is not node.schema or not _same_dtypes(inputs, node.inputs):
             raise
         made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
-    if alike:
-        for before, after in zip(node.outputs, made, strict=True):
-            after.type = before.type if after.type is None else after.type
+    for before, after in zip(node.outputs, made, strict=True):
+        after.name = before.name or None
+        if alike and after.type is None:
+            after.type = before.type
     found = made[0].node
     assert found is not None
     return found

@@ -220,7 +220,8 @@ class Engine:
         for before, after in zip(old.outputs, new.outputs, strict=True):
             self._uses[after] = self._uses.get(before, 0)
             self.now[before] = after
-            self._was.setdefault(after, before)
+            if not after.name:
+                self._was[after] = before
         self._homes[new] = self._homes[old]
         if old in self._makers:
             self._makers[new] = self._makers[old]
@@ -240,8 +241,10 @@ class Engine:
         first = self._fire(node, table)
         if first is None:
             return None
-        values: dict[Value, Value] = {}
         queue = deque(self._next(first[1]))
+        if not any((new.schema.domain, new.schema.name) in table for new in queue):
+            return first[0]
+        values: dict[Value, Value] = {}
         while queue:
             current = queue.popleft()
             inputs = tuple([None if value is None else _last(values, value) for value in current.inputs])

@@ -102,6 +102,11 @@ class PatternTrace(Trace):
         return super().attribute(schema, name, kind, value, site)
 
     @property
+    def infers(self) -> bool:
+        """No: a pattern has no types."""
+        return False
+
+    @property
     def open_ended(self) -> bool:
         """Whether the call at hand has `**attrs`, which stand for the attributes that it leaves out."""
         return self.rest is not None

@@ -106,6 +106,11 @@ class Trace:
         return self.call(schema, (left, right), NO_ATTRIBUTES, 1, site)[0]
 
     @property
+    def infers(self) -> bool:
+        """Whether the types of what is made are inferred."""
+        return True
+
+    @property
     def open_ended(self) -> bool:
         """Whether the call at hand may leave out attributes that are required."""
         return False
