@@ -14,6 +14,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "control_flow.py": [],
     "custom_operators.py": [],
     "dynamic_axes.py": [],
+    "faster_encoder.py": ["--out", "encoders"],
     "espcn.py": ["--out", "pictures"],
     "cut_and_change.py": [],
     "linear_function.py": [],
