@@ -436,6 +436,14 @@ def is_readable(model: ModelData) -> bool:
     return True
 
 
+def names_inside(function: Function) -> dict[Value | None, str]:
+    """What the values of a function are called in its body."""
+    emitter = Emitter()
+    emitter._overloads = dict.fromkeys(functions(operators(function.graph)), "") | {function: ""}
+    emitter._function(function, {}, onnx.FunctionProto())
+    return emitter.names
+
+
 def function_bytes(function: Function, opset: int) -> bytes:
     """What a function says, types and overload apart: functions with equal bytes are one."""
     emitter = Emitter()

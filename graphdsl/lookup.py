@@ -194,8 +194,14 @@ def own_names(graph: Graph) -> Names | None:
         names.update(present)
         taken.discard("")
         stack.extend((body, (*outer, taken)) for node in part.nodes if node.attributes for body in node.bodies)
-    if any(constant not in names for constant in constants(graph)):
-        return None
+    unlisted = [constant for constant in constants(graph) if constant not in names]
+    if unlisted:
+        everything = set(names.values())
+        for constant in unlisted:
+            if not constant.name or constant.name in everything:
+                return None
+            everything.add(constant.name)
+            names[constant] = constant.name
     return names, [names[value] for _, value in graph.outputs]
 
 

@@ -1,7 +1,7 @@
 """Parts of models: cut anywhere, tapped at any tensor, split into chains."""
 
-from .cutting import extract
 from .exposing import expose
+from .extracting import extract
 from .intermediates import run_intermediates
 from .splitting import split
 

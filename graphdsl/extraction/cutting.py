@@ -1,10 +1,8 @@
 """The part of a model between tensors: from the outputs against the edges, up to the inputs."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import onnx
 
@@ -12,60 +10,17 @@ from ..copying import copied_input, copied_nodes, similar_trace
 from ..errors import GraphError
 from ..garbage import undisturbed
 from ..ir import Constant, Graph, Input, Node, Output, Value
-from ..loading import Source, settle_types
-from ..lookup import Tensors
+from ..loading import settle_types
+from ..lookup import Tensors, own_names
 from ..models import Model
 from ..sites import Site, at, caller
 from ..types import TensorType, Type, from_proto, to_proto
 from ..walk import between, constants, functions, operators
 from .missing import missing_inputs
-from .naming import Named, prepared, several
+from .naming import Named, several
 
 
-def extract(model: Model | Source, inputs: Any = None, outputs: Any = None) -> Model:
-    """The part of a model between `inputs` and `outputs`, under the same names and with what it needs of the rest.
-
-    The walk goes from the outputs against the edges and stops at the inputs. Weights, functions and captured tensors
-    come along; an input that was made by a node gets the type that it has there.
-
-    >>> import graphdsl as gd
-    >>> a, x, b = (gd.input(name, gd.float32[10, 10]) for name in "axb")
-    >>> model = gd.build({"out": (a * x).named("c") + b})
-    >>> gd.extract(model, inputs=["c", "b"], outputs=["out"])
-    <Model 'graph'(c: float32[10, 10], b: float32[10, 10]), 1 nodes, opset 21>
-
-    Args:
-        model: A model, or what `gd.load` takes.
-        inputs: Names of tensors, paths into a body (`("y", "then_branch", "t")`) or tensors of the model, in the order
-            that the part takes them; by default the inputs that the outputs need. One that nothing needs is kept, with
-            a warning.
-        outputs: The same for what the part returns; by default the model's outputs. In a body, all lie in the same one.
-
-    Raises:
-        MissingInputs: the outputs need an input that is not listed; the message says by which path, and which cuts
-            would do.
-        GraphError: the model has no such tensor, or one that is cut at has no known type.
-    """
-    whole = prepared(model)
-    ends = several(whole, whole.output_names if outputs is None else outputs, "gd.extract")
-    starts = _needed(whole, ends) if inputs is None else several(whole, inputs, "gd.extract")
-    part, unused = cut(whole, starts, ends, "gd.extract")
-    if unused:
-        names = ", ".join(repr(start.name) for start in unused)
-        warnings.warn(f"gd.extract: the outputs do not need {names}, kept as input", stacklevel=2)
-    return part
-
-
-def _needed(whole: Model, ends: Sequence[Named]) -> list[Named]:
-    """What outputs need from outside their graph: its inputs, and in a body what that captures."""
-    graph = whole._tensors.graphs(ends[0].path)[-1] if ends else whole.graph
-    _, reached, captured = between([end.value for end in ends], set(graph.captures))
-    needed: list[Value] = [value for value in _in_order(whole, reached) if value.default is None]
-    needed += [value for value in graph.captures if value in captured]
-    return [Named(whole._tensors.names[value], value) for value in needed]
-
-
-def _in_order(model: Model, inputs: Iterable[Input]) -> list[Input]:
+def in_order(model: Model, inputs: Iterable[Input]) -> list[Input]:
     """Inputs as the model lists them; those of bodies behind."""
     order = {value: place for place, value in enumerate(model.graph.inputs)}
     return sorted(inputs, key=lambda value: (order.get(value, len(order)), value.order))
@@ -77,11 +32,11 @@ def cut(whole: Model, starts: Sequence[Named], ends: Sequence[Named], what: str)
     _check(starts, ends, what, site)
     stops = {start.value: start for start in starts}
     needed, reached, met = between([end.value for end in ends], stops)
-    lacking = [value for value in _in_order(whole, reached) if value.default is None]
+    lacking = [value for value in in_order(whole, reached) if value.default is None]
     if lacking:
         raise missing_inputs(whole, lacking, starts, ends, what, site)
     with undisturbed():
-        graph = _Part(whole, ends[0].path, what, site).graph(needed, _in_order(whole, reached), starts, ends)
+        graph = _Part(whole, ends[0].path, what, site).graph(needed, in_order(whole, reached), starts, ends)
     used = set(functions(operators(graph)))
     part = replace(whole, graph=graph, functions=tuple([f for f in whole.functions if f in used]))
     return part, [start for start in starts if start.value not in met]
@@ -97,19 +52,28 @@ def _check(starts: Sequence[Named], ends: Sequence[Named], what: str, site: Site
         if first is not start:
             also = "" if first.name == start.name else f", also as {first.name!r}"
             raise GraphError(f"{what}: the input {start.name!r} is listed twice{also}" + at(site))
-    place = max((end.path for end in ends), key=len)
+    deepest = max(ends, key=lambda end: len(end.path))
+    place = deepest.path
     for item in (*ends, *starts):
         apart = item.path != place if item in ends else item.path != place[: len(item.path)]
         if apart:
             raise GraphError(
-                f"{what}: {(*item.path, item.name)!r} and {(*place, ends[0].name)!r} lie in different graphs; the "
-                "outputs lie in one graph, and the inputs there or around it" + at(site)
+                f"{what}: {item.spelled!r} and {deepest.spelled!r} lie in different graphs; the outputs lie in one "
+                "graph, and the inputs there or around it" + at(site)
             )
 
 
 def _named(constant: Constant, name: str) -> Constant:
     assert constant.type is not None
     return Constant(constant.array, constant.type, constant.site, name, constant.raw)
+
+
+def renamed(model: Model, what: str) -> Model:
+    """The model with every tensor named as it is emitted; the same one if that is so already."""
+    if own_names(model.graph) is not None:
+        return model
+    starts = [Named(str(value.name), value) for value in model.graph.inputs if value.default is None]
+    return cut(model, starts, several(model, model.output_names, what), what)[0]
 
 
 class _Part:

@@ -61,7 +61,10 @@ def run_intermediates(
     whole = prepared(model)
     if memory <= 0:
         raise GraphError(f"gd.run_intermediates: memory={memory!r} is no number of bytes above 0" + at(caller()))
-    tensors = _all(whole) if names is None else chosen(whole, tuple(listed(names)), "gd.run_intermediates")
+    if names is None:
+        tensors = _all(whole)
+    else:
+        whole, tensors = chosen(whole, listed(names), "gd.run_intermediates")
     run = _Runner(whole, feeds, providers, {**_UNOPTIMISED, **(options or {})})
     return _values(run, tensors, memory, _bar(len(tensors), progress))
 

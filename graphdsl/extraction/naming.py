@@ -1,6 +1,6 @@
 """What users call tensors: names, paths into bodies, handles; found in a model, or refused with what is close."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,6 +24,11 @@ class Named(NamedTuple):
     path: tuple[str, ...] = ()
     """Where it lies inside a body: the path without the name."""
 
+    @property
+    def spelled(self) -> str | tuple[str, ...]:
+        """How users write it."""
+        return (*self.path, self.name) if self.path else self.name
+
 
 def prepared(model: Model | Source) -> Model:
     """The model that a tool of this package is given, with the copies that emission makes of outputs as nodes.
@@ -44,6 +49,13 @@ def prepared(model: Model | Source) -> Model:
     if len(nodes) == len(whole.graph.nodes):
         return whole
     return replace(whole, graph=replace(whole.graph, nodes=tuple(nodes), outputs=tuple(outputs)))
+
+
+def sweep_with(model: Model, kept: Value, change: Callable[[Model], Model]) -> Model:
+    """A changed model in which what makes a tensor is kept, even if nothing needs it."""
+    graph = model.graph
+    changed = change(replace(model, graph=replace(graph, outputs=(*graph.outputs, Output(None, kept)))))
+    return replace(changed, graph=replace(changed.graph, outputs=changed.graph.outputs[:-1]))
 
 
 def found(model: Model, wanted: Any, what: str) -> Named:
@@ -96,7 +108,7 @@ class Speller:
         self._known: dict[Value, str | tuple[str, ...]] = {}
         path: tuple[str, ...] = ()
         for item in written:
-            self._known[item.value] = (*item.path, item.name) if item.path else item.name
+            self._known[item.value] = item.spelled
             path = max(path, item.path, key=len)
         for depth, graph in enumerate(model._tensors.graphs(path)[1:], 1):
             for value in (*graph.inputs, *(output for node in graph.nodes for output in node.outputs)):
