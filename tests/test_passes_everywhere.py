@@ -5,6 +5,7 @@ where sums run in another order they are judged by `verify.equivalent`, against 
 """
 
 import functools
+import importlib.util
 import io
 import warnings
 from collections import Counter
@@ -230,7 +231,7 @@ def judge_architecture(path: Path) -> None:
         if value.default is None and isinstance(value.type, gd.TensorType)
     }
     left = judged_model(model, feeds, half=None)
-    assert left["simplify"] < len(model.nodes)
+    assert left["simplify"] <= len(model.nodes)  # weights that are inputs too can be no other
 
 
 class Block(torch.nn.Module):
@@ -328,8 +329,10 @@ OCR = {"det": (1, 3, 64, 64), "cls": (1, 3, 48, 192), "rec": (1, 3, 48, 100)}
 @pytest.mark.full
 @pytest.mark.parametrize("kind", OCR)
 def test_models_that_read_text(kind: str) -> None:
-    package = pytest.importorskip("rapidocr_onnxruntime")
-    (path,) = (Path(package.__file__).parent / "models").glob(f"*_{kind}_infer.onnx")
+    package = importlib.util.find_spec("rapidocr_onnxruntime")
+    if package is None or package.origin is None:
+        pytest.skip("rapidocr_onnxruntime is not installed")
+    (path,) = (Path(package.origin).parent / "models").glob(f"*_{kind}_infer.onnx")
     model = gd.load(path)
     x = np.random.default_rng(0).standard_normal(OCR[kind]).astype(np.float32)
     left = judged_model(model, {model.inputs[0].name or "": x})
