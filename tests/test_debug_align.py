@@ -1,6 +1,9 @@
 """`debug.align`: a torch module beside its exported model, part by part; faults are planted and must be found."""
 
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -200,6 +203,35 @@ def test_a_model_of_other_precision_is_aligned() -> None:
     report = debug.align(net, x, model=gd.with_weights(model, state))
     assert report.culprit is None and report.coverage == 1.0
     assert any(row.local and 1e-5 < row.local < 1e-2 for row in report.rows)
+
+
+def test_another_shape_is_an_error_where_it_is_made(tmp_path: Path) -> None:
+    """Behind a wrong stride no shape fits, until one is the same for all sizes; the stride is named all the same."""
+    net, x = network("residual")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported("residual", "dynamo"))
+    (conv,) = [node for node in proto.graph.node if node.name == "node_conv2d"]
+    for attribute in conv.attribute:
+        if attribute.name == "strides":
+            attribute.ints[:] = [2, 2]
+    del proto.graph.value_info[:]
+    report = debug.align(net, x, model=proto)
+    row = report.culprit
+    assert row is not None and row.local is not None
+    assert (row.module, row.tensor, row.local) == ("stem", "conv2d", float("inf"))
+    assert row.local.note == "another shape: 'conv2d' is float32[2, 4, 4, 4]"
+    script = report.save_repro(tmp_path)
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert run.stderr == "shape [2, 4, 4, 4], expected [2, 4, 8, 8]\n" and run.returncode == 1
+
+
+def test_a_repro_of_a_module_runs_on_its_own(tmp_path: Path) -> None:
+    net, x = network("residual")
+    (fault,) = [f for f in faults(exported("residual", "dynamo"), "blocks.1.conv1") if f.what == "weight"]
+    script = debug.align(net, x, model=fault.model).save_repro(tmp_path)
+    assert [node.op_type for node in onnx.load(tmp_path / "segment.onnx").graph.node] == ["Conv"]
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert run.returncode == 1 and run.stdout.startswith("segment that makes blocks.1.conv1\n")
 
 
 def test_inputs_that_the_model_lost_are_refused() -> None:

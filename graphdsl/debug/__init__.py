@@ -4,9 +4,11 @@ torch is imported when a function here first needs it, and nowhere else in the l
 """
 
 from .aligning import align
+from .comparing import compare
 from .exporting import from_torch
 from .marking import Debugger
 from .measures import Distance, Statistics
-from .reports import Report, Row
+from .reports import Report
+from .rows import Row
 
-__all__ = ["Debugger", "Distance", "Report", "Row", "Statistics", "align", "from_torch"]
+__all__ = ["Debugger", "Distance", "Report", "Row", "Statistics", "align", "compare", "from_torch"]

@@ -1,6 +1,8 @@
 """A torch module beside its exported model: each part's output found in the model, and where error is made."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ from ..models import Model
 from ..sites import at, caller, locate
 from ..types import TensorType
 from .exporting import Argument, arguments_of, as_call, copied, evaluating, feeds_for, from_torch, unfaithful
+from .judging import Judgement
 from .matching import Candidate, Matching
-from .measures import Distance, distance, statistics
+from .measures import Distance, statistics
 from .recording import Call, Place, Recording, Store, record
-from .reports import Report, Row
+from .reports import Report
+from .rows import Row
 from .scopes import Scopes, rule_of, scope_of
 from .segments import Segments, Setting, converted, values_of
 
@@ -25,8 +29,9 @@ _INDIRECT = 1000
 _SIMILAR = 0.25
 """The relative distance up to which weak evidence is believed although the value is not right."""
 
-_MOST_DOUBTS = 8
-"""How often matches that two errors in a row speak against are left out for a trial."""
+
+_NONE_FITS = "none of its nodes makes"
+"""How the reason begins for which a module with nodes of its own has no tensor."""
 
 
 def align(
@@ -109,6 +114,8 @@ class _Alignment:
     def __init__(self, model: Model, recording: Recording, setting: Setting) -> None:
         self.model = model
         self.recording = recording
+        self.other_shapes: dict[str, tuple[Value, np.ndarray]] = {}
+        """By row: what leaves a module's nodes in the place of its output and does not fit, and that output."""
         self.scopes = Scopes(model.graph, recording.calls)
         self.matching = Matching()
         self._propose()
@@ -117,9 +124,20 @@ class _Alignment:
         self.matching.choose_nearest(rank=_INDIRECT)
         self.segments = self._segments(setting)
         self._choose_locally(setting)
-        self.local = self._local(self.segments)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Find the errors of all segments; take back the matches that they speak against."""
+        tolerances = {candidate.value: candidate.tolerance for candidate in self.matching.chosen.values()}
+        judgement = Judgement(self.segments, tolerances.__getitem__)
+        self.local = judgement.local
+        self.segments = judgement.segments
         self.doubted: dict[Place, str] = {}
-        self._doubt()
+        for place, candidate in list(self.matching.chosen.items()):
+            if candidate.value in judgement.given_up:
+                del self.matching.chosen[place]
+                name = self.model._tensors.names[candidate.value]
+                self.doubted[place] = f"{name!r} holds something else there: what follows is right without it"
 
     def _segments(self, setting: Setting) -> Segments:
         expected: dict[Value, np.ndarray] = {}
@@ -180,48 +198,6 @@ class _Alignment:
             for place in call.outputs:
                 self.matching.propose(place, made)
 
-    # Errors
-
-    def _local(self, segments: Segments, ends: Mapping[Value, int] | None = None) -> dict[Value, Distance]:
-        return {value: distance(array, segments.expected[value]) for value, array in segments.values(ends)}
-
-    def _is_wrong(self, value: Value, local: Mapping[Value, Distance]) -> bool:
-        found = local.get(value)
-        return found is not None and found.relative > self._tolerance(value)
-
-    def _tolerance(self, value: Value) -> float:
-        return max(c.tolerance for c in self.matching.chosen.values() if c.value is value)
-
-    def _doubt(self) -> None:
-        """Give up matches that are wrong themselves: they make an error in front of them and one behind.
-
-        A fault makes one error, where it is. So where two follow each other, the first match is left out for a trial;
-        if the joined segment is right, the match was not.
-        """
-        ends = {value for _, value in self.model.graph.outputs}
-        for _ in range(_MOST_DOUBTS):
-            wrong = {value for value in self.segments.expected if self._is_wrong(value, self.local)}
-            before = {value: wrong.intersection(self.segments.nodes(value)[1]) - ends for value in wrong}
-            for value, doubted in before.items():
-                if not doubted:
-                    continue
-                trial = self.segments.without(doubted)
-                local = self._local(trial, {v: a.nbytes for v, a in trial.expected.items() if v in wrong})
-                if not self._is_wrong(value, local):
-                    self.segments = trial
-                    self.local = {v: d for v, d in self.local.items() if v not in doubted} | local
-                    self._give_up(doubted)
-                    break
-            else:
-                return
-
-    def _give_up(self, values: set[Value]) -> None:
-        for place, candidate in list(self.matching.chosen.items()):
-            if candidate.value in values:
-                del self.matching.chosen[place]
-                name = self.model._tensors.names[candidate.value]
-                self.doubted[place] = f"{name!r} holds something else there: what follows is right without it"
-
     # The report
 
     def report(self, title: str) -> Report:
@@ -233,7 +209,34 @@ class _Alignment:
             rows.append(
                 Row(path, path, kind, reason=f"torch does not call it; others use its weights{by}", is_leaf=False)
             )
+        rows = self._with_other_shapes(rows)
         return Report(title, tuple(rows), self.segments)
+
+    def _with_other_shapes(self, rows: list[Row]) -> list[Row]:
+        """The rows, with the first whose tensor has another shape as the culprit, if error is made in what follows it.
+
+        Behind such a tensor nothing fits any more, so that the error shows only where shapes are alike again.
+        """
+        culprit = next((row for row in rows if row.is_wrong), None)
+        if culprit is None:
+            return rows
+        for place, row in enumerate(rows[: rows.index(culprit)]):
+            if row.is_aligned or row.name not in self.other_shapes:
+                continue
+            found, array = self.other_shapes[row.name]
+            if found.node in culprit.nodes:
+                note = row.reason.partition("; ")[2]
+                rows[place] = replace(
+                    row,
+                    tensor=self.model._tensors.names[found],
+                    value=found,
+                    nodes=self.segments.nodes(found)[0],
+                    local=Distance(math.inf, note=f"another shape: {note}"),
+                )
+                # so that there is a repro of it
+                self.segments = Segments(self.model, {**self.segments.expected, found: array}, self.segments.setting)
+                break
+        return rows
 
     def _rows_of(self, call: Call) -> Iterable[Row]:
         for place in call.inputs:
@@ -252,6 +255,9 @@ class _Alignment:
         chosen = self.matching.chosen.get(place)
         if chosen is None:
             reason = self._reason(call, place)
+            leaving = self.scopes.leaving(call)
+            if reason.startswith(_NONE_FITS) and leaving:
+                self.other_shapes[name] = leaving[0], place.array
             return Row(name, call.path, call.kind, reason=reason, source=source, is_leaf=is_leaf)
         value = chosen.value
         return Row(
@@ -292,7 +298,7 @@ class _Alignment:
             return f"its nodes give the tensor of {owner.label!r}: one was folded into the other"
         array, leaving = place.array, self.scopes.leaving(call)
         found = "".join(f"; {self.model._tensors.names[v]!r} is {v.type!r}" for v in leaving[:1])
-        return f"none of its nodes makes {array.dtype}{list(array.shape)}, which torch returns{found}"
+        return f"{_NONE_FITS} {array.dtype}{list(array.shape)}, which torch returns{found}"
 
     def _owner(self, candidates: Sequence[Candidate]) -> Call | None:
         """The call whose tensor one of the candidates turned out to be."""

@@ -22,7 +22,8 @@ from ..tensor import Tensor
 from ..transforming import transform
 from .exporting import as_array, torch
 from .measures import distance, statistics, tolerance
-from .reports import Report, Row
+from .reports import Report
+from .rows import Row
 
 _METADATA = "graphdsl.debug.markers"
 """The entry of a model's metadata that lists the markers of its outputs, as JSON from output to label."""

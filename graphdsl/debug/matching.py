@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ir import Value
 from ..types import TensorType
-from .measures import Distance, Statistics, distance, statistics, tolerance
+from .measures import Distance, Statistics, distance, span, statistics, tolerance
 from .recording import Place
 
 
@@ -79,8 +79,7 @@ class Matching:
                 candidate.tolerance = tolerance(array.dtype, place.array.dtype)
                 if array.shape == place.array.shape and same_kind(array.dtype, place.array.dtype):
                     candidate.distance = distance(array, place.array)
-                    low, high = _range(place.array)
-                    candidate.seen = statistics(array, low, high)
+                    candidate.seen = statistics(array, *span(place.array))
 
     def choose_right(self) -> None:
         """Take the candidates whose values are right. Where two tensors of torch's share one, the nearer has it."""
@@ -135,11 +134,3 @@ def _may_be(value: Value, array: np.ndarray) -> bool:
         if len(kind.shape) != array.ndim or (len(sizes) == array.ndim and tuple(sizes) != array.shape):
             return False
     return same_kind(np.dtype(kind.dtype.numpy), array.dtype)
-
-
-def _range(array: np.ndarray) -> tuple[float | None, float | None]:
-    """The least and the largest element, between which both sides' histograms are drawn."""
-    if array.dtype.kind not in "fiu" or not array.size:
-        return None, None
-    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
-    return (float(finite.min()), float(finite.max())) if finite.size else (None, None)

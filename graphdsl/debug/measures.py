@@ -167,6 +167,14 @@ def statistics(array: np.ndarray, low: float | None = None, high: float | None =
     return Statistics(str(array.dtype), array.shape, least, most, mean, deviation, lost, counts, low, high)
 
 
+def span(array: np.ndarray) -> tuple[float | None, float | None]:
+    """The least and the largest finite element, between which histograms of both sides are drawn."""
+    if array.dtype.kind not in "fiu" or not array.size:
+        return None, None
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    return (float(finite.min()), float(finite.max())) if finite.size else (None, None)
+
+
 def _histogram(values: np.ndarray, low: float, high: float) -> tuple[int, ...]:
     width = high - low
     if not math.isfinite(width) or width <= 0.0:

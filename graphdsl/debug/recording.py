@@ -18,6 +18,9 @@ import numpy as np
 from ..sites import Site
 from .exporting import as_array, evaluating, leaves, torch
 
+_MACHINERY = ("torch.nn.modules.module", "torch.nn.modules.container", "torch.utils._contextlib", "graphdsl.")
+"""Modules whose lines say nothing of which part is called."""
+
 
 class Store:
     """Arrays in memory up to a number of bytes, then in temporary files that are mapped."""
@@ -147,11 +150,8 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _caller() -> Site | None:
-    """The innermost frame outside torch and this library, which is where the part is called."""
+    """Where the part is called, as somebody wrote it: in a forward method, or where the whole module is called."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in ("torch", "graphdsl"):
-            return frame.f_code, frame.f_lasti
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_MACHINERY):
         frame = frame.f_back
-    return None
+    return None if frame is None else (frame.f_code, frame.f_lasti)

@@ -1,167 +1,64 @@
-"""What debugging finds: rows with distances, and the one where the error is made."""
+"""The report that users hold: printed, drawn, as a page, and as a repro."""
 
-from collections.abc import Iterable, Sequence
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..ir import Node, Value
-from ..sites import Location
-from .measures import Distance, Statistics
-from .segments import Segments
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One tensor that both sides have: a module's output, a marker, or a tensor of two models."""
-
-    name: str
-    """How it is listed: the module, with call and output where there are several; a marker; a tensor."""
-    module: str = ""
-    """The path of the module, as in `module.get_submodule`; empty for the outermost one, or where there are none."""
-    kind: str = ""
-    """The module's class, or the operator."""
-    tensor: str | None = None
-    """The tensor of the model; None where there is none, for the `reason` given."""
-    value: Value | None = None
-    """The tensor as a value of the model's graph."""
-    nodes: tuple[Node, ...] = ()
-    """The nodes between this tensor and those of earlier rows."""
-    local: Distance | None = None
-    """The error that is made here: on the other side's own tensors as inputs."""
-    accumulated: Distance | None = None
-    """The error of a run of the whole model: what is made here and before."""
-    tolerance: float = 0.0
-    """The largest relative error that right kernels make in this dtype."""
-    source: Location | None = None
-    """Where torch calls the module, or where the node was written."""
-    reason: str = ""
-    """Why the row could not be aligned; else what is worth knowing of how it was."""
-    is_leaf: bool = False
-    """Whether it is an output of a module that calls no others."""
-    expected: Statistics | None = None
-    """What the tensor looks like on the side that is right by definition: torch, or the first model."""
-    got: Statistics | None = None
-    """What it looks like in the run of the whole model."""
-
-    @property
-    def is_aligned(self) -> bool:
-        """Whether both sides have the tensor."""
-        return self.tensor is not None
-
-    @property
-    def is_wrong(self) -> bool:
-        """Whether error is made here."""
-        return self.local is not None and self.local.relative > self.tolerance
-
-    def __str__(self) -> str:
-        kind = f" ({self.kind})" if self.kind else ""
-        return f"{plain(self.name)}{kind}"
+from ..errors import GraphError
+from ..sites import at, caller
+from .drawing import plot
+from .pages import page, save_page
+from .repros import save_repro
+from .rows import Findings, Row
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Report:
+class Report(Findings):
     """The rows in the order of execution; `culprit` is the first where error is made. `print(report)` shows a table."""
 
-    title: str
-    rows: tuple[Row, ...]
-    segments: Segments | None = None
-    """The model cut at the rows' tensors, which a repro is made of; None where markers were compared."""
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """The errors row by row, on a logarithmic scale, as a matplotlib figure; saved to a file, if one is named.
 
-    @property
-    def culprits(self) -> tuple[Row, ...]:
-        """All rows where error is made, in order."""
-        return tuple(row for row in self.rows if row.is_wrong)
+        Raises:
+            MissingRuntime: matplotlib is not installed.
+        """
+        return plot(self, path)
 
-    @property
-    def culprit(self) -> Row | None:
-        """The first row where error is made; None when none is."""
-        return next(iter(self.culprits), None)
+    def to_html(self) -> str:
+        """The report as one HTML page that loads nothing and runs no script; names in it are escaped.
 
-    @property
-    def aligned(self) -> tuple[Row, ...]:
-        """The rows of which both sides have the tensor."""
-        return tuple(row for row in self.rows if row.is_aligned)
+        Raises:
+            MissingRuntime: jinja2 is not installed.
+        """
+        return page(self)
 
-    @property
-    def unaligned(self) -> tuple[Row, ...]:
-        """The rows without a tensor in the model, each with its reason."""
-        return tuple(row for row in self.rows if not row.is_aligned)
+    def save_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the page of `to_html` to a file.
 
-    @property
-    def coverage(self) -> float:
-        """The share of the leaf modules that were called and could be aligned."""
-        leaves = {row.module for row in self.rows if row.is_leaf}
-        found = {row.module for row in self.rows if row.is_leaf and row.is_aligned}
-        return len(found) / len(leaves) if leaves else 1.0
+        Raises:
+            MissingRuntime: jinja2 is not installed.
+            SaveError: the file cannot be written.
+        """
+        save_page(self, path)
 
-    def __repr__(self) -> str:
-        found = f"culprit {self.culprit}" if self.culprit else "no culprit"
-        return f"<Report {self.title!r}: {len(self.aligned)} of {len(self.rows)} rows aligned, {found}>"
+    def save_repro(self, folder: str | os.PathLike[str], row: Row | None = None) -> Path:
+        """Write what shows the error of a row, by default the culprit's, without torch and the rest of the model.
 
-    def __str__(self) -> str:
-        return "\n".join([plain(self.title), *_table(self), *_unaligned(self), _verdict(self)])
+        Args:
+            folder: Gets `segment.onnx` (the nodes), `inputs.npz`, `expected.npz` and `repro.py`, which runs on its own.
+            row: One of the report's rows.
 
+        Returns:
+            The path of the script.
 
-def plain(text: str) -> str:
-    """A name as it can be shown: control and bidirectional characters as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def columns(header: Sequence[str], lines: Iterable[Sequence[str]], left: int = 1) -> list[str]:
-    """Lines of text with their cells under each other, the first `left` columns to the left."""
-    table = [list(header), *map(list, lines)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(header))]
-    shown = [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
-    return [shown[0], "-" * max(map(len, shown)), *shown[1:]]
-
-
-def _table(report: Report) -> list[str]:
-    rows = report.aligned
-    if not rows:
-        return []
-    local = any(row.local is not None for row in rows)
-    header = ["", "tensor", *(["local"] if local else []), "max abs", "max rel", "MSE", "cosine"]
-    lines = [
-        [
-            f"{'> ' if row is report.culprit else '  '}{row}",
-            plain(row.tensor or ""),
-            *([_number(row.local)] if local else []),
-            *_measures(row.accumulated),
-        ]
-        for row in rows
-    ]
-    return columns(header, lines, left=2)
-
-
-def _measures(found: Distance | None) -> list[str]:
-    if found is None:
-        return [""] * 4
-    if found.note:
-        return [found.note, "", "", ""]
-    return [_number(found), _number(found.max_relative), _number(found.mse), f"{found.cosine:.6f}"]
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return ""
-    return "0" if value == 0 else f"{float(value):.1e}"
-
-
-def _unaligned(report: Report) -> list[str]:
-    lines = [f"  {row}: {plain(row.reason)}" for row in report.unaligned]
-    return ["not aligned:", *lines] if lines else []
-
-
-def _verdict(report: Report) -> str:
-    row = report.culprit
-    if row is not None and row.local is not None:
-        return f"error is made in {row}: {row.local.note or f'{row.local.relative:.1e} of the largest element'}"
-    if any(row.local is not None for row in report.rows):
-        return "no error is made beyond what rounding explains"
-    return f"{len(report.aligned)} of {len(report.rows)} compared"
+        Raises:
+            GraphError: there is no culprit, or the row has no tensor in the model.
+            SaveError: the model could not be written.
+        """
+        chosen = self.culprit if row is None else row
+        if chosen is None:
+            raise GraphError("no error is made in this report; say of which row the repro is" + at(caller()))
+        if self.segments is None or chosen.value is None or chosen.value not in self.segments.expected:
+            raise GraphError(f"{chosen} has no tensor to compare, so there is no repro of it" + at(caller()))
+        return save_repro(self.segments, chosen.value, chosen.name, chosen.tolerance, folder)

@@ -33,7 +33,7 @@ class Scopes:
             for value in dependencies(node):
                 self._users[value].append(node)
         self._outputs = {value for _, value in graph.outputs}
-        self.computed = _computed(graph)
+        self.computed = computed_values(graph)
         """The values that depend on the contents of inputs; a module's output is one of these."""
         own = _by_metadata(graph.nodes, calls) or _by_name(graph.nodes, calls)
         self.are_known = bool(own)
@@ -78,7 +78,8 @@ class Scopes:
         ]
 
 
-def _computed(graph: Graph) -> set[Value]:
+def computed_values(graph: Graph) -> set[Value]:
+    """The values of a graph that depend on the contents of its inputs, not on their shapes alone."""
     found: set[Value] = set(graph.inputs)
     for node in graph.nodes:
         if node.op_type not in _SIZES and any(value in found for value in dependencies(node)):
