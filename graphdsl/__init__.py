@@ -17,6 +17,7 @@ from .building import build, constant, input, model
 from .checking import check
 from .conversion import convert_opset
 from .custom import custom_op
+from .differences import Differences, diff
 from .dims import Dim
 from .errors import (
     BuildError,
@@ -112,6 +113,7 @@ __all__ = [
     "BuildError",
     "CheckError",
     "DType",
+    "Differences",
     "Dim",
     "ExportError",
     "FeedError",
@@ -157,6 +159,7 @@ __all__ = [
     "constant",
     "convert_opset",
     "custom_op",
+    "diff",
     "domain",
     "double",
     "expose",

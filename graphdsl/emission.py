@@ -62,6 +62,8 @@ class Emitter:
     def __init__(self, *, locations: bool = False, numbered: bool = False, store: Store | None = None) -> None:
         self.names = Names(self._name_constant)
         """What each value is called in the emitted model."""
+        self.function_names: dict[Value | None, str] = {}
+        """What each value of a local function is called there."""
         self.numbered: list[Node] | None = [] if numbered else None
         """The nodes by the numbers that name them, where a runtime's messages must lead back to them."""
         self._locations = locations
@@ -87,6 +89,7 @@ class Emitter:
             inner.numbered = self.numbered
             inner._overloads = self._overloads
             inner._function(function, model.opset_imports, proto.functions.add())
+            self.function_names.update(inner.names)
         return proto
 
     def _graph(self, graph: Graph, proto: Any, *, is_body: bool = False) -> None:

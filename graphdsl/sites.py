@@ -14,6 +14,7 @@ _PARTS = (
     "tensor",
     "sharpening",
     "source",
+    "differences",
     "rewriting",
     "conversion",
     "passes",

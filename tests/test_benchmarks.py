@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from benchmarks import chain, rebuild, timing
+from benchmarks import chain, changes, rebuild, timing
 
 
 def test_graphdsl_and_helper_make_the_same_bytes_of_a_chain() -> None:
@@ -67,3 +67,9 @@ def test_rounds_take_turns_and_stop_when_a_case_has_had_enough() -> None:
     taken = timing.interleaved({"slow": (lambda: order.append("slow"), 1), "fast": (lambda: order.append("fast"), 3)})
     assert order == ["slow", "fast", "fast", "fast"]
     assert [len(times) for times in taken.values()] == [1, 3]
+
+
+def test_the_changes_that_are_measured_are_found() -> None:
+    work = changes.cases(600)  # which checks each report
+    assert list(work)[-1] == "to_source"
+    assert str(work["diff: equal"]()) == "no differences"
