@@ -32,6 +32,8 @@ X = gd.input("x", gd.float32["n", 3, 4])
         (lambda: op.Split(X, K_MANY, axis=1, outputs=2)[1], gd.float32["n", None, 4]),
         (lambda: op.CenterCropPad(X, K_MANY), gd.float32[None, None, None]),
         (lambda: op.CenterCropPad(X, K_MANY, axes=[-1]), gd.float32["n", 3, None]),
+        (lambda: op.GatherND(gd.input("v", gd.float32["n"]), K[1]), gd.float32[()]),
+        (lambda: op.GatherND(X, gd.input("j", gd.int64["n", 1, 1]), batch_dims=1), gd.float32["n", 1, 4]),
         (lambda: op.Tile(X, K_MANY), gd.float32[None, None, None]),
         (lambda: op.HannWindow(SIZE), gd.float32[None]),
         (lambda: op.STFT(gd.input("s", gd.float32), NUMBER, None, NUMBER), gd.float32[None, None, None, None]),

@@ -91,6 +91,7 @@ _RULES: dict[str, Callable[[Call], Proposal]] = {
     "DepthToSpace": moves.depth_to_space,
     "Expand": moves.expand,
     "Flatten": moves.flatten,
+    "GatherND": moves.gather_nd,
     "HammingWindow": special.window_function,
     "HannWindow": special.window_function,
     "LpPool": windows.pooling,

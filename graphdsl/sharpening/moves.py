@@ -251,6 +251,15 @@ def one_hot(call: Call) -> Proposal:
     return [found]
 
 
+def gather_nd(call: Call) -> Proposal:
+    """The shape of the indices but for the last axis, then what each of them leaves of the data."""
+    data, indices = call.shape(0), call.shape(1)
+    depth = indices[-1]
+    if not isinstance(depth, int):
+        raise Unknown
+    return [(*indices[:-1], *data[call.attribute("batch_dims", 0) + depth :])]
+
+
 def filled(call: Call) -> Proposal:
     """ConstantOfShape."""
     return [[size_of(item) for item in call.elements(0)]]

@@ -1,0 +1,283 @@
+"""Drafts of calls: what a recipe asks for while it decides on the inputs and attributes of one operator.
+
+A draft hands out tensors that the program has already, or new inputs and constants, so that the type variables of the
+schema are bound consistently and inputs that not all values fit get values that do.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ..dims import Dim
+from ..ir import Constant, Input
+from ..schemas import Parameter, Schema
+from ..tensor import Tensor
+from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type
+from .arrays import ANY, Range, array
+from .ranges import Use, demand_of
+from .scopes import Scope
+
+Shape = tuple[Any, ...]
+
+_RECENT = 4
+"""How many of the values that fit are offered, the last ones first."""
+
+ORDER = (
+    "float32",
+    "int64",
+    "float64",
+    "int32",
+    "bool",
+    "float16",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "uint32",
+    "uint64",
+)
+"""The dtypes that are tried first, the simplest first."""
+
+BY_SIMPLICITY = sorted(DTYPES, key=lambda d: (ORDER.index(d.name) if d.name in ORDER else len(ORDER), d.code))
+
+
+class Unfit(Exception):
+    """An operator cannot be called here: no dtype that is asked for fits it."""
+
+
+class Draft:
+    """One call of an operator while it is being made up. Inputs are handed out in the order of the schema."""
+
+    def __init__(self, draw: st.DrawFn, scope: Scope, schema: Schema, dtypes: frozenset[DType]) -> None:
+        self.draw = draw
+        self.scope = scope
+        self.schema = schema
+        self.inputs: list[Any] = []
+        self.attributes: dict[str, Any] = {}
+        self.bound: dict[str, DType] = {}
+        """The dtypes of the schema's type variables, as far as they are decided."""
+        self._dtypes = dtypes
+
+    # Decisions
+
+    def number(self, low: int, high: int) -> int:
+        """A number, the least one being the simplest."""
+        return self.draw(st.integers(low, high)) if high > low else low
+
+    def pick(self, items: Sequence[Any]) -> Any:
+        """One of some items, the first one being the simplest."""
+        return items[self.number(0, len(items) - 1)]
+
+    def flag(self) -> bool:
+        """Yes or no; no is simpler."""
+        return self.draw(st.booleans())
+
+    def attribute(self, name: str, values: Sequence[Any]) -> Any:
+        """Leave an attribute out, or give it one of some values; what it was given."""
+        if name in self.schema.attributes and self.flag():
+            self.attributes[name] = self.pick(values)
+        return self.attributes.get(name)
+
+    def axis(self, rank: int, name: str = "axis", *, beyond: int = 0) -> int:
+        """Give an attribute an axis of a tensor, which may count from the end; the axis counted from the front."""
+        found = self.number(0, rank - 1 + beyond)
+        self.attributes[name] = found - rank if beyond == 0 and self.flag() else found
+        return found
+
+    def axes(self, rank: int, *, least: int = 1) -> list[int]:
+        """Some axes, each once, in order."""
+        return [axis for axis in range(rank) if self.flag()] or list(range(least))
+
+    # Dtypes
+
+    @property
+    def place(self) -> int:
+        """Which input comes next."""
+        return len(self.inputs)
+
+    @property
+    def formal(self) -> Parameter:
+        """The schema's words on the input that comes next."""
+        return self.schema.input(self.place)
+
+    def allowed(self) -> list[DType]:
+        """The dtypes that the next input may have.
+
+        Raises:
+            Unfit: there are none.
+        """
+        formal = self.formal
+        if formal.type_str in self.bound and (formal.homogeneous or not formal.variadic):
+            return [self.bound[formal.type_str]]
+        kinds = {kind.dtype for kind in map(from_text, formal.types) if isinstance(kind, TensorType)}
+        # where there is but one, as for indices, it is not for the user to leave it out
+        found = [d for d in BY_SIMPLICITY if d in kinds and (d in self._dtypes or len(kinds) <= 2)]
+        if not found:
+            raise Unfit(f"{self.schema.label}: {formal.name}")
+        return found
+
+    def bind(self, *, among: Iterable[DType] | None = None) -> DType:
+        """Decide on the dtype of the next input.
+
+        Raises:
+            Unfit: there is none that fits.
+        """
+        allowed = self.allowed()
+        if among is not None:
+            chosen = frozenset(among)
+            allowed = [dtype for dtype in allowed if dtype in chosen]
+            if not allowed:
+                raise Unfit(f"{self.schema.label}: {self.formal.name}")
+        dtype: DType = self.pick(allowed)
+        self.bound[self.formal.type_str] = dtype
+        return dtype
+
+    def knows(self, dtype: DType) -> bool:
+        """Whether a dtype is one of those that the program may use."""
+        return dtype in self._dtypes
+
+    # Inputs
+
+    def any(
+        self,
+        low: int = 0,
+        high: int = 3,
+        *,
+        known: bool = False,
+        ok: Callable[[Shape], bool] | None = None,
+        among: Iterable[DType] | None = None,
+        sizes: tuple[int, int] = (1, 3),
+    ) -> Any:
+        """The next input: a tensor that there is, or a new one, with a rank from `low` to `high`.
+
+        Args:
+            known: Whether its sizes must be known.
+            ok: What its shape must satisfy; new ones are assumed to, so `sizes` bounds them.
+        """
+        allowed = self.allowed()
+        if among is not None:
+            chosen = frozenset(among)
+            allowed = [dtype for dtype in allowed if dtype in chosen]
+            if not allowed:
+                raise Unfit(f"{self.schema.label}: {self.formal.name}")
+
+        def fits(tensor: Tensor) -> bool:
+            kind = tensor.type
+            assert isinstance(kind, TensorType) and kind.shape is not None
+            return (
+                kind.dtype in allowed
+                and low <= len(kind.shape) <= high
+                and (not known or all(isinstance(dim, int) and dim > 0 for dim in kind.shape))
+                and (ok is None or ok(kind.shape))
+            )
+
+        found = self._existing(fits) if self._demand() is None else []
+        tensor: Tensor | None = self.pick([*found, None])
+        if tensor is None:
+            dtype = self.pick(allowed)
+            shape = tuple(self.size(known, *sizes) for _ in range(self.number(low, high)))
+            self.bound[self.formal.type_str] = dtype
+            return self._new(dtype, shape)
+        self.bound[self.formal.type_str] = tensor.dtype
+        return self.give(tensor)
+
+    def size(self, known: bool = True, low: int = 1, high: int = 3) -> Any:
+        """The size of a new dimension: a number, or a name unless it must be known."""
+        if known or self.number(0, 4) < 4:
+            return self.number(low, high)
+        return Dim(self.pick("nm"))
+
+    def like(self, shape: Shape, within: Range | None = None) -> Any:
+        """The next input: a tensor of a shape, of the values that the operator demands or that are said here."""
+        dtype = self.bound.get(self.formal.type_str)
+        if dtype is None or (self.formal.variadic and not self.formal.homogeneous):
+            dtype = self.bind()
+        if within is not None:
+            return self._leaf(dtype, shape, within)
+        wanted = tensor_type(dtype, shape)
+        found = self._existing(lambda tensor: tensor.type is wanted) if self._demand(wanted) is None else []
+        tensor: Tensor | None = self.pick([*found, None])
+        return self._new(dtype, shape) if tensor is None else self.give(tensor)
+
+    def broadcast(self, shape: Shape) -> Any:
+        """The next input: a tensor that broadcasts to a shape without changing it."""
+        kept = shape[self.number(0, len(shape)) :] if self.flag() else shape
+        if self.flag():
+            kept = tuple(1 if self.flag() else dim for dim in kept)
+        return self.like(kept)
+
+    def constant(self, values: Any) -> np.ndarray:
+        """The next input: a constant of these values."""
+        (dtype, *_) = [self.bound[self.formal.type_str]] if self.formal.type_str in self.bound else self.allowed()
+        found: np.ndarray = np.asarray(values).astype(dtype.numpy)
+        self.inputs.append(found)
+        return found
+
+    def array(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        """An array of any values."""
+        return array(self.draw, dtype, shape, self.scope.without)
+
+    def anything(self) -> Tensor:
+        """A tensor that there is, or a new one of float32; it becomes no input by itself."""
+        for tensor in self.scope.tensors():
+            if self.draw(st.booleans()):
+                return tensor
+        shape = tuple(self.number(1, 3) for _ in range(self.number(0, 2)))
+        found = array(self.draw, float32, shape, self.scope.without)
+        return self.scope.input(tensor_type(float32, shape)) if self.scope.takes_inputs else self.scope.constant(found)
+
+    def give(self, tensor: Any) -> Any:
+        """The next input: this tensor."""
+        self.inputs.append(tensor)
+        return tensor
+
+    def skip(self, count: int = 1) -> None:
+        """Leave out optional inputs."""
+        self.inputs += [None] * count
+
+    def _existing(self, fits: Callable[[Tensor], bool]) -> list[Tensor]:
+        found: list[Tensor] = []
+        for tensor in self.scope.tensors():
+            if fits(tensor):
+                found.append(tensor)
+                if len(found) == _RECENT:
+                    break
+        return found
+
+    def _demand(self, kind: TensorType | None = None) -> Range | None:
+        """What the operator demands of the values of the next input, if it is a tensor of this type."""
+        demand = demand_of(self.schema.name, self.formal.name) if not self.schema.domain else None
+        if demand is None:
+            return None
+        kind = kind or tensor_type(self.bound.get(self.formal.type_str) or self.allowed()[0], ())
+        types = [_type(item) for item in self.inputs]
+        return demand(Use(self.schema.name, (*types, kind), self.attributes, {}, self.place))
+
+    def _new(self, dtype: DType, shape: Shape) -> Any:
+        return self._leaf(dtype, shape, self._demand(tensor_type(dtype, shape)) or ANY)
+
+    def _leaf(self, dtype: DType, shape: Shape, within: Range) -> Any:
+        """A new input or constant. What the model's feeds could not know to respect is a constant."""
+        demanded = self._demand(tensor_type(dtype, shape))
+        fixed = within is not ANY and within != demanded
+        if fixed or not self.scope.takes_inputs or (within is not ANY and self.flag()) or self.number(0, 5) == 5:
+            sizes = tuple(dim if isinstance(dim, int) else 1 for dim in shape)
+            if sizes == shape:
+                values = array(self.draw, dtype, sizes, self.scope.without, within)
+                return self.give(self.scope.constant(values))
+        if not self.scope.takes_inputs:
+            raise Unfit(f"{self.schema.label}: no constant has the shape {shape}")
+        return self.give(self.scope.input(tensor_type(dtype, shape)))
+
+
+def _type(item: Any) -> Any:
+    if isinstance(item, Tensor):
+        return item.type
+    return None if item is None else tensor_type(item.dtype, item.shape)
+
+
+def is_leaf(tensor: Any) -> bool:
+    """Whether a tensor is an input or a constant, whose values are not computed."""
+    return not isinstance(tensor, Tensor) or isinstance(tensor._v, (Input, Constant))
