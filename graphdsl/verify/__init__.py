@@ -11,10 +11,12 @@ from ..apart import Crash, Refusal
 from .arrays import tensors
 from .equivalence import equivalent, matches
 from .inputs import feeds
+from .programs import OPERATORS, models
 from .verdicts import Refuted, Verdict
 from .witnesses import WITNESSES, run
 
 __all__ = [
+    "OPERATORS",
     "WITNESSES",
     "Crash",
     "Refusal",
@@ -23,6 +25,7 @@ __all__ = [
     "equivalent",
     "feeds",
     "matches",
+    "models",
     "run",
     "tensors",
 ]

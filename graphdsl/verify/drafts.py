@@ -5,16 +5,18 @@ schema are bound consistently and inputs that not all values fit get values that
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from ..allowed import objection
 from ..dims import Dim
 from ..ir import Constant, Input
-from ..schemas import Parameter, Schema
+from ..schemas import Parameter, Schema, in_force
 from ..tensor import Tensor
-from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type
+from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type, type_text
 from .arrays import ANY, Range, array
 from .ranges import Use, demand_of
 from .scopes import Scope
@@ -41,6 +43,13 @@ ORDER = (
 """The dtypes that are tried first, the simplest first."""
 
 BY_SIMPLICITY = sorted(DTYPES, key=lambda d: (ORDER.index(d.name) if d.name in ORDER else len(ORDER), d.code))
+
+
+@cache
+def dtypes_of(texts: frozenset[str]) -> list[DType]:
+    """The dtypes of the tensor types that a schema writes, the simplest first."""
+    kinds = {kind.dtype for kind in map(from_text, texts) if isinstance(kind, TensorType)}
+    return [dtype for dtype in BY_SIMPLICITY if dtype in kinds]
 
 
 class Unfit(Exception):
@@ -75,9 +84,11 @@ class Draft:
         return self.draw(st.booleans())
 
     def attribute(self, name: str, values: Sequence[Any]) -> Any:
-        """Leave an attribute out, or give it one of some values; what it was given."""
-        if name in self.schema.attributes and self.flag():
-            self.attributes[name] = self.pick(values)
+        """Leave an attribute out, or give it one of some values that the opset allows; what it was given."""
+        schema = self.schema
+        if name in schema.attributes and self.flag():
+            known = [v for v in values if objection(schema.domain, schema.name, name, schema.since, v) is None]
+            self.attributes[name] = self.pick(known)
         return self.attributes.get(name)
 
     def axis(self, rank: int, name: str = "axis", *, beyond: int = 0) -> int:
@@ -111,9 +122,9 @@ class Draft:
         formal = self.formal
         if formal.type_str in self.bound and (formal.homogeneous or not formal.variadic):
             return [self.bound[formal.type_str]]
-        kinds = {kind.dtype for kind in map(from_text, formal.types) if isinstance(kind, TensorType)}
-        # where there is but one, as for indices, it is not for the user to leave it out
-        found = [d for d in BY_SIMPLICITY if d in kinds and (d in self._dtypes or len(kinds) <= 2)]
+        kinds = dtypes_of(formal.types)
+        # where there are but two, as for indices, they are not for the user to leave out
+        found = kinds if len(kinds) <= 2 else [dtype for dtype in kinds if dtype in self._dtypes]
         if not found:
             raise Unfit(f"{self.schema.label}: {formal.name}")
         return found
@@ -219,14 +230,17 @@ class Draft:
         """An array of any values."""
         return array(self.draw, dtype, shape, self.scope.without)
 
-    def anything(self) -> Tensor:
-        """A tensor that there is, or a new one of float32; it becomes no input by itself."""
+    def anything(self, operator: str) -> Tensor:
+        """A tensor that an operator takes as its first input: one that there is, or a new one of float32."""
+        texts = in_force(operator).inputs[0].types
         for tensor in self.scope.tensors():
-            if self.draw(st.booleans()):
+            if tensor.type is not None and type_text(tensor.type) in texts and self.flag():
                 return tensor
         shape = tuple(self.number(1, 3) for _ in range(self.number(0, 2)))
-        found = array(self.draw, float32, shape, self.scope.without)
-        return self.scope.input(tensor_type(float32, shape)) if self.scope.takes_inputs else self.scope.constant(found)
+        if self.scope.takes_inputs:
+            return self.scope.input(tensor_type(float32, shape))
+        made: Tensor = self.scope.constant(self.array(float32, shape))
+        return made
 
     def give(self, tensor: Any) -> Any:
         """The next input: this tensor."""

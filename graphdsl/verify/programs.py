@@ -4,7 +4,7 @@ A program is made step by step. Each step calls an operator by its recipe, or ma
 steps of its own. What no output needs is no part of the model, so dropping a step is all it takes to shrink it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from ..schemas import lookup, opset_forced
 from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
-from ..types import DType, TensorType, as_dtype, tensor_type
+from ..types import DType, TensorType, Type, as_dtype, tensor_type
 from .arrays import edges
 from .drafts import BY_SIMPLICITY, Draft, Unfit
 from .recipes import RECIPES
@@ -38,6 +38,14 @@ FLOW = ("If", "Loop", "Scan", "function")
 
 OPERATORS = (*RECIPES, "If", "Loop", "Scan")
 """The operators that models are made of."""
+
+
+_SHELF = 16
+"""How many operators are chosen among at a time."""
+
+
+_OFTEN = 4
+"""How often of eight times the value of a step is no output, unless it is the last."""
 
 
 class Plan(NamedTuple):
@@ -116,7 +124,8 @@ def _models(draw: st.DrawFn, plan: Plan) -> Model:
         made = builder.steps(scope, draw(st.integers(1, plan.largest)))
         if not made:
             reject()
-        returned = builder.outputs(made)
+        others = [tensor for tensor in builder.returned if tensor._v is not made[-1]._v]
+        returned = [made[-1], *others[::-1][: plan.outputs - 1]]
         return build({f"y{place}": tensor for place, tensor in enumerate(returned)}, opset=opset)
 
 
@@ -127,22 +136,42 @@ class Builder:
         self.draw = draw
         self.plan = plan
         self.opset = opset
+        self.returned: list[Tensor] = []
+        """What the model returns beside what the last step makes."""
         self._names = count()
-        self._operators = _known(plan.operators, opset)
+        known = _known(plan.operators, opset)
+        self._flow = [name for name in known if name in FLOW]
+        simple = [name for name in known if name not in FLOW]
+        # by shelves, since Hypothesis draws the first of many things too often
+        self._shelves = [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
 
     def steps(self, scope: Scope, number: int, depth: int = 0) -> list[Tensor]:
         """What a number of steps make, in order."""
         made: list[Tensor] = []
         for _ in range(number):
-            name = self.draw(st.sampled_from(self._operators))
-            try:
-                found = self.step(name, scope, depth)
-            except Unfit:
-                continue
+            found = self.draw(_step(self, scope, depth))
             for tensor in found:
                 scope.add(tensor)
             made += found
         return made
+
+    def attempt(self, scope: Scope, depth: int) -> list[Tensor]:
+        """What one step makes: nothing, where what is drawn cannot be called."""
+        try:
+            made = self.step(self.operator(), scope, depth)
+        except Unfit:
+            return []
+        # decided here, so that a step that is taken away takes its part in this along
+        if not depth and self.number(0, 7) > _OFTEN:
+            self.returned.append(made[-1])
+        return made
+
+    def operator(self) -> str:
+        """What the next step calls. Steps with steps of their own are drawn more often than one operator is."""
+        if self._flow and (not self._shelves or self.number(0, 9) == 9):
+            return self._flow[self.number(0, len(self._flow) - 1)]
+        shelf = self._shelves[self.number(0, len(self._shelves) - 1)]
+        return shelf[self.number(0, len(shelf) - 1)]
 
     def step(self, name: str, scope: Scope, depth: int) -> list[Tensor]:
         """What one step makes.
@@ -178,12 +207,9 @@ class Builder:
             raise Unfit(f"no kernel of {name}")
         return made
 
-    def outputs(self, made: Sequence[Tensor]) -> list[Tensor]:
-        """Which values are returned: the last one, and others."""
-        found = [made[-1]]
-        while len(found) < self.plan.outputs and self.draw(st.integers(0, 3)) == 3:
-            found.append(made[self.draw(st.integers(0, len(made) - 1))])
-        return found
+    def number(self, low: int, high: int) -> int:
+        """A number, the least one being the simplest."""
+        return self.draw(st.integers(low, high))
 
     # Steps with steps of their own
 
@@ -194,14 +220,14 @@ class Builder:
 
         def then() -> list[Tensor]:
             inner = Scope(scope)
-            made = [t for t in self.steps(inner, self.draw(st.integers(1, 2)), depth + 1) if is_plain(t)]
+            made = [t for t in self.steps(inner, self.number(1, 2), depth + 1) if is_plain(t)]
             found = made[-1:] or [self.some(inner)]
             kinds[:] = [found[0].type]
             return found
 
         def otherwise() -> list[Tensor]:
             inner = Scope(scope)
-            self.steps(inner, self.draw(st.integers(0, 2)), depth + 1)
+            self.steps(inner, self.number(0, 2), depth + 1)
             return [self.of_type(inner, kind) for kind in kinds]
 
         return listed(op.If(condition, then_branch=then, else_branch=otherwise))
@@ -214,10 +240,10 @@ class Builder:
         def body(i: Tensor, going: Tensor, state: Tensor) -> list[Tensor]:
             inner = Scope(scope)
             inner.add(state)
-            made = [t for t in self.steps(inner, self.draw(st.integers(1, 2)), depth + 1) if is_plain(t)]
+            made = [t for t in self.steps(inner, self.number(1, 2), depth + 1) if is_plain(t)]
             return [going, self.of_type(inner, start.type), *([made[-1] if made else state] if collects else [])]
 
-        rounds = self.draw(st.integers(0, 3))
+        rounds = self.number(0, 3)
         return listed(op.Loop(rounds, True, start, body=body))
 
     def scan(self, scope: Scope, depth: int) -> list[Tensor]:
@@ -230,20 +256,20 @@ class Builder:
             inner = Scope(scope)
             inner.add(carried)
             inner.add(row)
-            made = [t for t in self.steps(inner, self.draw(st.integers(1, 2)), depth + 1) if is_plain(t)]
+            made = [t for t in self.steps(inner, self.number(1, 2), depth + 1) if is_plain(t)]
             return [self.of_type(inner, state.type), made[-1] if made else row]
 
         return listed(op.Scan(state, rows, body=body, num_scan_inputs=1))
 
     def function(self, scope: Scope, depth: int) -> list[Tensor]:
         """A local function of one or two values, called once or twice."""
-        given = [self.some(scope) for _ in range(self.draw(st.integers(1, 2)))]
+        given = [self.some(scope) for _ in range(self.number(1, 2))]
 
         def body(*parameters: Tensor) -> list[Tensor]:
             inner = Scope(scope, closed=True)
             for parameter in parameters:
                 inner.add(parameter)
-            made = self.steps(inner, self.draw(st.integers(1, 3)), depth + 1)
+            made = self.steps(inner, self.number(1, 3), depth + 1)
             return made[-1:] or [parameters[0]]
 
         body.__name__ = f"f{next(self._names)}"
@@ -262,7 +288,7 @@ class Builder:
     def some(self, scope: Scope) -> Tensor:
         """A tensor that there is, or a new one."""
         found = [tensor for tensor in scope.tensors() if is_plain(tensor)][:3]
-        return self.draw(st.sampled_from(found)) if found else self.new(scope, (self.draw(st.integers(1, 3)),))
+        return self.draw(st.sampled_from(found)) if found else self.new(scope, (self.number(1, 3),))
 
     def new(self, scope: Scope, shape: tuple[int, ...], dtype: str | None = None) -> Any:
         """A new tensor."""
@@ -280,6 +306,12 @@ class Builder:
         if any(not isinstance(size, int) for size in kind.shape):
             raise Unfit("no value of this type")
         return self.new(scope, kind.shape, kind.dtype.name)
+
+
+@st.composite
+def _step(draw: st.DrawFn, builder: Builder, scope: Scope, depth: int) -> list[Tensor]:
+    """One step as a draw of its own, which Hypothesis can take away as a whole."""
+    return builder.attempt(scope, depth)
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -318,16 +350,27 @@ _kernels: dict[Any, bool] = {}
 
 
 def _runs(made: Tensor, opset: int) -> bool:
-    """Whether ONNX Runtime has a kernel for the call that made a value; asked once for calls that are alike."""
+    """Whether ONNX Runtime has a kernel for the call that made a value.
+
+    It is asked once for calls that are alike: of the same dtypes and ranks, with the same words among the attributes.
+    """
     node = made._v.node
     if node is None:
         return True
-    types = tuple(value.type if value is not None else None for value in node.inputs)
-    key = (node.schema.name, opset, types, repr(sorted(node.attributes.items())), len(node.outputs))
+    kinds = tuple(_kind(value.type if value is not None else None) for value in node.inputs)
+    words = tuple(
+        (name, value if isinstance(value, (str, bytes, DType)) else None) for name, value in node.attributes.items()
+    )
+    key = (node.schema.name, node.schema.since, kinds, words, len(node.outputs))
     found = _kernels.get(key)
     if found is None:
         found = _kernels[key] = opens(alone(node, opset)) is None
     return found
+
+
+def _kind(kind: Type | None) -> Any:
+    """A type but for its sizes."""
+    return (kind.dtype, kind.rank) if isinstance(kind, TensorType) else kind
 
 
 def alone(node: Node, opset: int) -> Model:

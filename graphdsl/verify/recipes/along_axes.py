@@ -112,7 +112,7 @@ def matmul(d: Draft) -> None:
     a = d.any(low=1, high=3).shape
     if d.schema.name == "MatMulInteger":
         d.bind()
-    b = (a[-1], d.size()) if d.flag() else (a[-1],) if len(a) > 1 or d.flag() else (a[-1], 1)
+    b = (a[-1], d.size()) if d.flag() else (a[-1],)
     if len(a) > 2 and len(b) > 1 and d.flag():
         b = (*a[:-2], *b)
     d.like(b)

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...types import DType, string
 from ..arrays import Range
-from ..drafts import BY_SIMPLICITY, Draft, Unfit, is_leaf
+from ..drafts import BY_SIMPLICITY, Draft, Unfit, dtypes_of, is_leaf
 from ..ranges import holds
 
 Recipe = Callable[[Draft], "int | None"]
@@ -114,17 +114,12 @@ def clip(d: Draft) -> None:
 
 def target(d: Draft, name: str = "to") -> DType:
     """Give an attribute the dtype of the output."""
-    texts = d.schema.outputs[0].types
-    found = [dtype for dtype in _CASTABLE if f"tensor({_ONNX.get(dtype.name, dtype.name)})" in texts]
-    found = [dtype for dtype in found if d.knows(dtype)]
+    found = [dtype for dtype in dtypes_of(d.schema.outputs[0].types) if dtype.kind != "complex" and d.knows(dtype)]
     if not found:
         raise Unfit(d.schema.label)
     dtype: DType = d.pick(found)
     d.attributes[name] = dtype
     return dtype
-
-
-_ONNX = {"float32": "float", "float64": "double"}
 
 
 def cast(d: Draft) -> None:

@@ -105,7 +105,7 @@ def _sequence(d: Draft) -> TensorType:
         if isinstance(element, TensorType) and element.shape is not None and d.flag():
             d.give(tensor)
             return element
-    tensor = d.anything()
+    tensor = d.anything("SequenceConstruct")
     d.give(op.SequenceConstruct(*[tensor] * d.number(1, 3)))
     return tensor_type(tensor.dtype, tensor.shape)
 
@@ -156,7 +156,7 @@ def concat_from_sequence(d: Draft) -> None:
 
 
 def some(d: Draft) -> None:
-    d.give(d.anything())
+    d.give(d.anything("Optional"))
 
 
 def optional(d: Draft) -> None:
@@ -165,7 +165,7 @@ def optional(d: Draft) -> None:
         if isinstance(tensor.type, OptionalType) and d.flag():
             d.give(tensor)
             return
-    d.give(op.Optional(d.anything()))
+    d.give(op.Optional(d.anything("Optional")))
 
 
 RECIPES: dict[str, Recipe] = {

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..arrays import Range
 from ..drafts import Draft
-from .elementwise import FACTORS, Recipe, target
+from .elementwise import FACTORS, FLOATS, Recipe, target
 
 
 def _windows(d: Draft, spatial: tuple[int, ...], *, pools: bool = False, dilated: bool = True) -> list[int]:
@@ -117,7 +117,7 @@ def roi_align(d: Draft) -> None:
     count = d.number(1, 2)
     d.constant([[0, 0, d.number(1, w), d.number(1, h)] for _ in range(count)])
     d.constant([d.number(0, n - 1) for _ in range(count)])
-    d.attribute("mode", ("avg", "max"))
+    d.attribute("mode", ("avg",))  # ONNX Runtime warns that its "max" is wrong
     d.attribute("output_height", (1, 2))
     d.attribute("output_width", (1, 2))
     d.attribute("sampling_ratio", (1, 2))
@@ -270,6 +270,7 @@ def recurrent(gates: int) -> Recipe:
         direction = d.attribute("direction", ("forward", "reverse", "bidirectional"))
         both = 2 if direction == "bidirectional" else 1
         d.attributes["hidden_size"] = hidden
+        d.bind(among=[dtype for dtype in FLOATS if dtype.name != "float64"])  # which the runtime refuses when it runs
         d.like((length, n, size))
         d.like((both, gates * hidden, size))
         d.like((both, gates * hidden, hidden))
