@@ -13,7 +13,7 @@ from graphdsl import verify
 from graphdsl.types import TensorType
 from graphdsl.verify.drafts import BY_SIMPLICITY
 from graphdsl.verify.programs import FLOW, OPSETS, Plan, _known, _models
-from graphdsl.verify.recipes import RECIPES
+from graphdsl.verify.recipes import RECIPES, elementwise
 from graphdsl.walk import graphs
 
 QUIET = list(HealthCheck)
@@ -120,7 +120,7 @@ def test_programs_have_all_that_models_have() -> None:
 
 def _broadcasts(node: Any) -> bool:
     shapes = [getattr(value.type, "shape", None) for value in node.inputs if value is not None]
-    return node.op_type in ("Add", "Mul", "Sub", "Max", "Equal", "Where", "And") and len(set(shapes)) > 1
+    return node.op_type in elementwise.RECIPES and len(set(shapes)) > 1
 
 
 def test_runnable_models_run() -> None:

@@ -158,13 +158,9 @@ class Builder:
     def attempt(self, scope: Scope, depth: int) -> list[Tensor]:
         """What one step makes: nothing, where what is drawn cannot be called."""
         try:
-            made = self.step(self.operator(), scope, depth)
+            return self.step(self.operator(), scope, depth)
         except Unfit:
             return []
-        # decided here, so that a step that is taken away takes its part in this along
-        if not depth and self.number(0, 7) > _OFTEN:
-            self.returned.append(made[-1])
-        return made
 
     def operator(self) -> str:
         """What the next step calls. Steps with steps of their own are drawn more often than one operator is."""
@@ -311,7 +307,11 @@ class Builder:
 @st.composite
 def _step(draw: st.DrawFn, builder: Builder, scope: Scope, depth: int) -> list[Tensor]:
     """One step as a draw of its own, which Hypothesis can take away as a whole."""
-    return builder.attempt(scope, depth)
+    made = builder.attempt(scope, depth)
+    # decided here, so that a step that is taken away takes its part in this along
+    if made and not depth and draw(st.integers(0, 7)) > _OFTEN:
+        builder.returned.append(made[-1])
+    return made
 
 
 def is_plain(tensor: Tensor) -> bool:
