@@ -21,6 +21,7 @@ _PARTS = (
     "passes.rules",
     "extraction",
     "verify",
+    "verify.recipes",
     "debug",
 )
 _LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS)})

@@ -89,6 +89,15 @@ def test_pooling(operator: str, attributes: dict[str, Any], up: bool, sizes: Siz
     check(lambda x: getattr(op, operator)(x, ceil_mode=int(up), **attributes), IMAGE, sizes=sizes, known=known)
 
 
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool", "LpPool"])
+def test_no_window_of_a_pool_starts_beyond_the_image(operator: str, recwarn: pytest.WarningsRecorder) -> None:
+    """ONNX specification, MaxPool: windows that would start in the padding are ignored. ONNX's inference has them."""
+    x = gd.input("x", gd.float32[1, 1, 2])
+    model = gd.build(getattr(op, operator)(x, kernel_shape=[1], strides=[2], ceil_mode=1))
+    assert model.outputs[0].shape == model(np.ones((1, 1, 2), np.float32)).shape == (1, 1, 1)
+    assert not recwarn.list
+
+
 BOUND = st.integers(-6, 6) | st.sampled_from([2**31 - 1, 2**63 - 1, -(2**31), -(2**63) + 1])
 
 

@@ -41,7 +41,7 @@ def sharpen(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any], types
         proposed = rule(call)
     except (Unknown, TypeSpecError, ZeroDivisionError, IndexError):  # nothing to say, or too long an expression
         return types
-    return tuple([_merged(schema, found, shape) for found, shape in zip(types, proposed, strict=True)])
+    return tuple([_merged(call, found, shape) for found, shape in zip(types, proposed, strict=True)])
 
 
 def is_settled(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) -> bool:
@@ -49,16 +49,16 @@ def is_settled(schema: Schema, inputs: Inputs, attributes: Mapping[str, Any]) ->
     return bool(schema.domain) or agreement.settled(Call(schema, inputs, attributes, 0))
 
 
-def _merged(schema: Schema, found: Type | None, proposed: Sequence[Axis] | None) -> Type | None:
+def _merged(call: Call, found: Type | None, proposed: Sequence[Axis] | None) -> Type | None:
     """What ONNX found, with the proposed sizes in the place of those it does not know."""
     if not isinstance(found, TensorType) or proposed is None:
         return found
     proposed = [None if isinstance(size, int) and size < 0 else size for size in proposed]
-    if found.shape is None or schema.name in _MISTAKEN:
+    if found.shape is None or _errs(call):
         return tensor_type(found.dtype, proposed)
     if len(found.shape) != len(proposed) or any(map(differ, found.shape, proposed)):
         warnings.warn(
-            f"{schema.label}: ONNX infers {found!r}, graphdsl the shape {tuple(proposed)}; "
+            f"{call.schema.label}: ONNX infers {found!r}, graphdsl the shape {tuple(proposed)}; "
             "one of them errs, please report it",
             RuntimeWarning,
             stacklevel=2,
@@ -72,7 +72,15 @@ def _merged(schema: Schema, found: Type | None, proposed: Sequence[Axis] | None)
 
 
 _MISTAKEN = {"Attention", "DFT", "STFT"}
+_MISTAKEN_ROUNDING_UP = {"AveragePool", "LpPool", "MaxPool"}
 """Operators of whose shapes ONNX's inference says what is not so (docs/upstream.md): here the rules count."""
+
+
+def _errs(call: Call) -> bool:
+    """Whether ONNX's inference may err about a call."""
+    name = call.schema.name
+    return name in _MISTAKEN or (name in _MISTAKEN_ROUNDING_UP and bool(call.attribute("ceil_mode", 0)))
+
 
 _RULES: dict[str, Callable[[Call], Proposal]] = {
     "AffineGrid": special.affine_grid,

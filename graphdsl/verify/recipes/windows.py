@@ -81,7 +81,10 @@ def pool(d: Draft) -> int:
     shape = _image(d)
     dilated = d.schema.name != "AveragePool" or d.schema.since >= 19
     d.attributes["kernel_shape"] = _windows(d, shape[2:], pools=True, dilated=dilated)
-    if "auto_pad" not in d.attributes:
+    # where a last window would start beyond the image, ONNX's inference counts it and nobody else does
+    strides = d.attributes.get("strides", [1])
+    inside = all(s <= k for s, k in zip(strides, d.attributes["kernel_shape"], strict=False))
+    if inside and not {"auto_pad", "pads"} & d.attributes.keys():
         d.attribute("ceil_mode", (0, 1))
     d.attribute("count_include_pad", (0, 1))
     d.attribute("p", (1, 2, 3))
