@@ -140,7 +140,7 @@ def test_runnable_models_run() -> None:
     assert outcomes["runs"] >= 0.97 * sum(outcomes.values()), outcomes
 
 
-FEW = ["Identity", "Add", "Softmax", "Conv", "Exp", "Log", "MatMulInteger", "Transpose", "Split"]
+FEW = ["Identity", "Add", "Softmax", "Conv", "Exp", "Log"]
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ FEW = ["Identity", "Add", "Softmax", "Conv", "Exp", "Log", "MatMulInteger", "Tra
     ],
 )
 def test_what_is_found_is_the_smallest(condition: Callable[[gd.Model], bool], text: str) -> None:
-    model = find(verify.models(FEW), condition, settings=settings(QUICK, max_examples=2000))
+    model = find(verify.models(FEW), condition, settings=settings(QUICK, max_examples=1000))
     shown = [f"{node.op_type} {' '.join(repr(value.type) for value in node.inputs)}" for node in model.nodes]
     assert ", ".join(sorted(shown)) == text
     assert model.opset in (21, 17) and not model.functions
 
 
 def test_a_branch_shrinks_to_few_nodes() -> None:
-    model = find(verify.models([*FEW, "If"]), lambda m: "If" in names(m), settings=settings(QUICK, max_examples=2000))
+    model = find(verify.models([*FEW, "If"]), lambda m: "If" in names(m), settings=settings(QUICK, max_examples=1000))
     (branch,) = model.nodes
     assert sum(len(body.nodes) for body in branch.bodies) <= 1
 

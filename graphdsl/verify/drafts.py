@@ -17,7 +17,7 @@ from ..ir import Constant, Input
 from ..schemas import Parameter, Schema, in_force
 from ..tensor import Tensor
 from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type, type_text
-from .arrays import ANY, Range, array
+from .arrays import ANY, Range, array, pool
 from .ranges import Use, demand_of
 from .scopes import Scope
 
@@ -185,14 +185,15 @@ class Draft:
             )
 
         found = self._existing(fits) if self._demand() is None else []
-        tensor: Tensor | None = self.pick([*found, None])
-        if tensor is None:
-            dtype = self.pick(allowed)
-            shape = tuple(self.size(known, *sizes) for _ in range(self.number(low, high)))
-            self.bound[self.formal.type_str] = dtype
-            return self._new(dtype, shape)
-        self.bound[self.formal.type_str] = tensor.dtype
-        return self.give(tensor)
+        tensor, simply = self._choice(found)
+        if tensor is not None:
+            self.bound[self.formal.type_str] = tensor.dtype
+            return self.give(tensor)
+        dtype = allowed[0] if simply else self.pick(allowed)
+        rank = low if simply else self.number(low, high)
+        shape = tuple(sizes[0] if simply else self.size(known, *sizes) for _ in range(rank))
+        self.bound[self.formal.type_str] = dtype
+        return self._new(dtype, shape, simply)
 
     def size(self, known: bool = True, low: int = 1, high: int = 3) -> Any:
         """The size of a new dimension: a number, or a name unless it must be known."""
@@ -209,8 +210,17 @@ class Draft:
             return self._leaf(dtype, shape, within)
         wanted = tensor_type(dtype, shape)
         found = self._existing(lambda tensor: tensor.type is wanted) if self._demand(wanted) is None else []
-        tensor: Tensor | None = self.pick([*found, None])
-        return self._new(dtype, shape) if tensor is None else self.give(tensor)
+        tensor, simply = self._choice(found)
+        return self._new(dtype, shape, simply) if tensor is None else self.give(tensor)
+
+    def _choice(self, found: list[Tensor]) -> tuple[Tensor | None, bool]:
+        """One of the tensors that fit, or none for a new one; and whether that is to be the simplest one.
+
+        The least number is the last tensor, and where there is none a new one that is not drawn any further. So when
+        Hypothesis takes the step away that made the last one, the choices that follow keep their meaning.
+        """
+        place = self.number(0, _RECENT + 1)
+        return (found[place], False) if place < len(found) else (None, not place)
 
     def broadcast(self, shape: Shape) -> Any:
         """The next input: a tensor that broadcasts to a shape without changing it."""
@@ -269,21 +279,29 @@ class Draft:
         types = [_type(item) for item in self.inputs]
         return demand(Use(self.schema.name, (*types, kind), self.attributes, {}, self.place))
 
-    def _new(self, dtype: DType, shape: Shape) -> Any:
-        return self._leaf(dtype, shape, self._demand(tensor_type(dtype, shape)) or ANY)
+    def _new(self, dtype: DType, shape: Shape, simply: bool = False) -> Any:
+        return self._leaf(dtype, shape, self._demand(tensor_type(dtype, shape)) or ANY, simply)
 
-    def _leaf(self, dtype: DType, shape: Shape, within: Range) -> Any:
+    def _leaf(self, dtype: DType, shape: Shape, within: Range, simply: bool = False) -> Any:
         """A new input or constant. What the model's feeds could not know to respect is a constant."""
         demanded = self._demand(tensor_type(dtype, shape))
-        fixed = within is not ANY and within != demanded
-        if fixed or not self.scope.takes_inputs or (within is not ANY and self.flag()) or self.number(0, 5) == 5:
-            sizes = tuple(dim if isinstance(dim, int) else 1 for dim in shape)
-            if sizes == shape:
-                values = array(self.draw, dtype, sizes, self.scope.without, within)
-                return self.give(self.scope.constant(values))
+        known = all(isinstance(dim, int) for dim in shape)
         if not self.scope.takes_inputs:
-            raise Unfit(f"{self.schema.label}: no constant has the shape {shape}")
-        return self.give(self.scope.input(tensor_type(dtype, shape)))
+            if not known:
+                raise Unfit(f"{self.schema.label}: no constant has the shape {shape}")
+        elif not (known and self._fixed(within, demanded, simply)):
+            return self.give(self.scope.input(tensor_type(dtype, shape)))
+        if simply and dtype.kind != "complex":
+            values = np.full(shape, pool(dtype, self.scope.without, within).values[0])
+        else:
+            values = array(self.draw, dtype, shape, self.scope.without, within)
+        return self.give(self.scope.constant(values))
+
+    def _fixed(self, within: Range, demanded: Range | None, simply: bool) -> bool:
+        """Whether what is new is a constant, though it could be an input."""
+        if within is not ANY and within != demanded:
+            return True
+        return not simply and (self.number(0, 5) == 5 or (within is not ANY and self.flag()))
 
 
 def _type(item: Any) -> Any:
