@@ -169,31 +169,35 @@ def to_attribute(
     return proto
 
 
+_FIELDS: dict[int, str] = {AttributeProto.INT: "i", AttributeProto.FLOAT: "f", AttributeProto.STRING: "s"}
+_LISTS: dict[int, str] = {
+    AttributeProto.INTS: "ints",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.STRINGS: "strings",
+}
+
+
 def from_attribute(
     proto: AttributeProto,
     graph: Callable[[onnx.GraphProto], Graph] | None = None,
     tensor: Callable[[onnx.TensorProto], np.ndarray] = as_array,
 ) -> Any:
     """The value that a node keeps for an `AttributeProto`; `graph` reads bodies, and `tensor` arrays."""
+    kind = proto.type
     if proto.ref_attr_name:
-        return Reference(proto.ref_attr_name, proto.type)
-    match proto.type:
-        case AttributeProto.INT:
-            return proto.i
-        case AttributeProto.FLOAT:
-            return proto.f
-        case AttributeProto.STRING:
-            return _text(proto.s)
+        return Reference(proto.ref_attr_name, kind)
+    if kind in _FIELDS:
+        value = getattr(proto, _FIELDS[kind])
+        return _text(value) if kind == AttributeProto.STRING else value
+    if kind in _LISTS:
+        values = getattr(proto, _LISTS[kind])
+        if values:
+            return tuple(map(_text, values)) if kind == AttributeProto.STRINGS else tuple(values)
+    match kind:
         case AttributeProto.TENSOR:
             return tensor(proto.t)
         case AttributeProto.TYPE_PROTO:
             return from_proto(proto.tp) or _opaque(proto)
-        case AttributeProto.INTS if proto.ints:
-            return tuple(proto.ints)
-        case AttributeProto.FLOATS if proto.floats:
-            return tuple(proto.floats)
-        case AttributeProto.STRINGS if proto.strings:
-            return tuple(map(_text, proto.strings))
         case AttributeProto.TENSORS if proto.tensors:
             return tuple(map(tensor, proto.tensors))
         case AttributeProto.GRAPH if graph is not None:

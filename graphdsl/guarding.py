@@ -129,8 +129,8 @@ def checked_text(message: Any, *skipped: str) -> None:
                     raise LoadError(f"the {field.name} of a {current.DESCRIPTOR.name} is not UTF-8: {broken[:40]!r}")
 
 
-def checked_tensor(tensor: onnx.TensorProto) -> DType:
-    """The dtype of a tensor whose sizes fit each other.
+def checked_tensor(tensor: onnx.TensorProto) -> tuple[DType, bytes | None]:
+    """The dtype of a tensor whose sizes fit each other, and its raw data, if it has some.
 
     Raises:
         LoadError: a dimension is negative, the data is of another length, or is given twice.
@@ -139,22 +139,25 @@ def checked_tensor(tensor: onnx.TensorProto) -> DType:
         dtype = as_dtype(tensor.data_type)
     except TypeSpecError:
         raise LoadError(f"the tensor {tensor.name!r} has no dtype that ONNX knows ({tensor.data_type})") from None
-    if any(size < 0 for size in tensor.dims):
-        raise LoadError(f"the tensor {tensor.name!r} has a negative dimension: {list(tensor.dims)}")
+    dims = tuple(tensor.dims)
+    if min(dims, default=0) < 0:
+        raise LoadError(f"the tensor {tensor.name!r} has a negative dimension: {list(dims)}")
     if tensor.HasField("segment"):
         raise LoadError(f"the tensor {tensor.name!r} is a segment of a larger one, which is not supported")
     elsewhere = tensor.data_location == onnx.TensorProto.EXTERNAL
-    filled = [field for field in _FIELDS if len(getattr(tensor, field))]
-    if (len(filled) + (tensor.HasField("raw_data") and bool(tensor.raw_data)) + elsewhere) > 1:
+    raw = tensor.raw_data if tensor.HasField("raw_data") else None  # each look at it is a copy
+    counts = [count for field in _FIELDS if (count := len(getattr(tensor, field)))]
+    if len(counts) + bool(raw) + elsewhere > 1:
         raise LoadError(f"the tensor {tensor.name!r} gives its data twice")
-    count = math.prod(tensor.dims)
     if elsewhere:
-        return dtype
-    if tensor.HasField("raw_data") and not filled:
-        _check_length(tensor, dtype, len(tensor.raw_data))
-    elif count > sum(len(getattr(tensor, field)) for field in filled) * 8 and dtype.bits:
+        return dtype, None
+    if raw is not None and not counts:
+        _check_length(tensor, dtype, len(raw))
+        return dtype, raw
+    count = math.prod(dims)
+    if count > sum(counts) * 8 and dtype.bits:
         raise LoadError(f"the tensor {tensor.name!r} has {count} elements, and data for fewer")
-    return dtype
+    return dtype, None
 
 
 def checked_sparse(sparse: onnx.SparseTensorProto) -> None:

@@ -165,6 +165,19 @@ def _read(
         raise LoadError(f"{_label(source)}: {reason}" + at(site)) from None
 
 
+_PLAIN_FIELDS: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float_data",
+    onnx.TensorProto.DOUBLE: "double_data",
+    onnx.TensorProto.INT32: "int32_data",
+    onnx.TensorProto.INT64: "int64_data",
+}
+"""Where the elements of a dtype lie one by one, if they are not raw data."""
+
+_SHORT = 512
+"""Attributes of fewer bytes than this are read once for all nodes that have them."""
+
+_met_never = object()
+
 _NOWHERE = "neither an input, an initializer nor made by a node"
 
 
@@ -206,6 +219,10 @@ class _Loader:
         self._functions: dict[tuple[str, str, str], onnx.FunctionProto] = {}
         self._local: dict[str, int] = self._imports
         self._fits: dict[tuple[Any, ...], Schema] = {}
+        self._met: dict[bytes, Any] = {}
+        """The values of short attributes met before, by their bytes: real models repeat themselves."""
+        self._types: dict[bytes, Type | None] = {}
+        """The same of declared types."""
         self._outside = False
         """Whether the attributes read last have data in another file."""
 
@@ -242,15 +259,17 @@ class _Loader:
         declared: dict[Value, bytes] = {}
         inputs: list[Input] = []
         for info in proto.input:
-            checked_text(info)
+            raw = info.SerializeToString()
+            if not raw.isascii():
+                checked_text(info)
             default = defaults.get(info.name)
             array = None if default is None else self._array(default)
-            value = Input(info.name, _declared_type(info), trace, None, array)
+            value = Input(info.name, self._declared_type(info), trace, None, array)
             if default is not None and array is not None:
                 value.raw = _kept(default, array)
             inputs.append(value)
             scope.values[info.name] = value
-            declared[value] = info.SerializeToString()
+            declared[value] = raw
         listed: list[Value] = []
         for tensor in proto.initializer:
             if not isinstance(tensor.name, str):
@@ -286,6 +305,13 @@ class _Loader:
             _without(proto, *_READ_OF_GRAPHS) if trace.parent is not None else self._rest(proto),
         )
 
+    def _declared_type(self, info: onnx.ValueInfoProto) -> Type | None:
+        raw = info.type.SerializeToString()
+        found = self._types.get(raw)
+        if found is None:
+            found = self._types[raw] = _declared_type(info)
+        return found
+
     def _rest(self, proto: onnx.GraphProto) -> bytes:
         """What else is said of the outermost graph, from which all that is large has been read and is taken out."""
         for field in _READ_OF_GRAPHS:
@@ -307,43 +333,60 @@ class _Loader:
             inputs = _inputs(names, scope)
             if inputs is None:
                 break
-            raw = bytes(proto.SerializeToString())
-            if not raw.isascii():
-                checked_text(proto)
-            attributes: Mapping[str, Any] = NO_ATTRIBUTES
-            if proto.attribute:
-                if any(attribute.type in _HOLDS_GRAPHS for attribute in proto.attribute):
-                    break
-                attributes = self._attributes(proto, None)
-            kept = Kept(raw, attributes, names, tuple(proto.output), True)
+            attributes = self._attributes(proto, None) if proto.attribute else NO_ATTRIBUTES
+            if attributes is None:
+                break
+            kept = Kept(proto.SerializeToString(), attributes, names, tuple(proto.output), True)
             made.append(self._node(proto, inputs, kept, trace, scope))
         made += [self._node_with_bodies(proto, trace, scope) for proto in _sorted(waiting[len(made) :])]
         return tuple(made)
 
     def _node_with_bodies(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
-        checked_text(proto)
         names = tuple(proto.input)
         inputs = _inputs(names, scope)
         if inputs is None:
             missing = next(name for name in names if name and scope.find(name) is None)
             schema = self._schema((proto.domain, proto.op_type, proto.overload))
             raise LoadError(f"{schema.label}: the input {missing!r} is {_NOWHERE}")
-        attributes = self._attributes(proto, lambda body: self._body(body, proto, trace, scope))
+        attributes = self._attributes(proto, lambda body: self._body(body, proto, trace, scope)) or NO_ATTRIBUTES
         is_whole = not any(attribute.type in _HOLDS_GRAPHS for attribute in proto.attribute)
         raw = bytes(proto.SerializeToString()) if is_whole else _without_bodies(proto)
         kept = Kept(raw, attributes, names, tuple(proto.output), is_whole)
         return self._node(proto, inputs, kept, trace, scope)
 
-    def _attributes(self, proto: onnx.NodeProto, body: Callable[[onnx.GraphProto], Graph] | None) -> Mapping[str, Any]:
+    def _attributes(
+        self, proto: onnx.NodeProto, body: Callable[[onnx.GraphProto], Graph] | None
+    ) -> Mapping[str, Any] | None:
+        """The attributes of a node; None where bodies are among them that nobody reads."""
         self._outside = False
-        found = {a.name: from_attribute(a, body, self._attribute_array) for a in proto.attribute}
-        for name, value in found.items():
-            if isinstance(value, Reference) and self._local is self._imports:
-                raise LoadError(f"{proto.op_type}: its attribute {name!r} is that of a function, and it is in none")
-            if isinstance(value, Opaque):
-                for sparse in (value.proto.sparse_tensor, *value.proto.sparse_tensors):
-                    checked_sparse(sparse)
+        found: dict[str, Any] = {}
+        for attribute in proto.attribute:
+            if attribute.type in _HOLDS_GRAPHS:
+                if body is None:
+                    return None
+                found[attribute.name] = from_attribute(attribute, body)
+                continue
+            if attribute.ByteSize() > _SHORT:
+                found[attribute.name] = self._attribute(proto, attribute)
+                continue
+            raw = attribute.SerializeToString()
+            value = self._met.get(raw, _met_never)
+            if value is _met_never:
+                value = self._attribute(proto, attribute)
+                if not self._outside and not isinstance(value, Reference):
+                    self._met[raw] = value
+            found[attribute.name] = value
         return MappingProxyType(found)
+
+    def _attribute(self, proto: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:
+        value = from_attribute(attribute, None, self._attribute_array)
+        if isinstance(value, Reference) and self._local is self._imports:
+            name = attribute.name
+            raise LoadError(f"{proto.op_type}: its attribute {name!r} is that of a function, and it is in none")
+        if isinstance(value, Opaque):
+            for sparse in (value.proto.sparse_tensor, *value.proto.sparse_tensors):
+                checked_sparse(sparse)
+        return value
 
     def _node(
         self,
@@ -353,12 +396,19 @@ class _Loader:
         trace: LoadedTrace,
         scope: _Scope,
     ) -> Node:
+        name, doc = proto.name, proto.doc_string
+        try:
+            "".join((*kept.inputs, *kept.outputs, *kept.attributes, proto.op_type, proto.domain, name, doc))
+        except TypeError:  # bytes, as protobuf gives text that is not UTF-8
+            checked_text(proto)
+        if proto.metadata_props and not kept.raw.isascii():
+            checked_text(proto)
         schema = self._fitting(proto, inputs, len(kept.outputs))
         if kept.attributes and self._outside:  # its bytes refer to a data file, which they do not carry along
             metadata = tuple([(entry.key, entry.value) for entry in proto.metadata_props])
-            info = NodeInfo(proto.name, proto.doc_string, metadata)
+            info = NodeInfo(name, doc, metadata)
         else:
-            info = NodeInfo(proto.name, proto.doc_string, (), kept)
+            info = NodeInfo(name, doc, (), kept)
         node = make_node(schema, inputs, kept.attributes, (), trace, None, info)
         values = scope.values
         outputs: list[Value] = []
@@ -389,15 +439,18 @@ class _Loader:
         return self._array(tensor)
 
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray:
-        dtype = checked_tensor(tensor)
+        dtype, raw = checked_tensor(tensor)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             array = self._files.array(tensor, dtype)
-        elif tensor.HasField("raw_data") and dtype.bits >= 8:
-            flat = np.frombuffer(tensor.raw_data, dtype.numpy.newbyteorder("<"))
+        elif raw is not None and dtype.bits >= 8:
+            flat = np.frombuffer(raw, dtype.numpy.newbyteorder("<"))
             array = flat.astype(dtype.numpy, copy=False).reshape(tuple(tensor.dims))
         else:
             try:
-                array = np.asarray(numpy_helper.to_array(tensor))
+                if raw is None and (field := _PLAIN_FIELDS.get(tensor.data_type)) is not None:
+                    array = np.array(getattr(tensor, field), dtype.numpy).reshape(tuple(tensor.dims))
+                else:
+                    array = np.asarray(numpy_helper.to_array(tensor))
             except (ValueError, TypeError, OverflowError) as error:
                 raise LoadError(f"the tensor {tensor.name!r} cannot be read: {error}") from None
         array.flags.writeable = False
@@ -536,7 +589,8 @@ def _kept(tensor: onnx.TensorProto, array: np.ndarray) -> bytes:
     """The bytes of a tensor, without the data that its array holds; data in typed fields stays as it is."""
     plain = tensor.HasField("raw_data") or tensor.data_location == onnx.TensorProto.EXTERNAL
     if plain and array.size:
-        return _without(tensor, "raw_data", "external_data", "data_location")
+        for field in ("raw_data", "external_data", "data_location"):  # of a proto that is ours, and read by now
+            tensor.ClearField(field)
     return bytes(tensor.SerializeToString())
 
 

@@ -463,5 +463,7 @@ def _axis(dim: Any) -> Axis:
     """A dimension that a file declares; unknown if it is -1 or `?`, as PaddlePaddle writes, or inference made it up."""
     if dim.HasField("dim_value"):
         return dim.dim_value if dim.dim_value >= 0 else None
-    name = dim.dim_param.strip()
-    return None if name in ("", "?") or name.startswith("unk__") else name
+    name: str = dim.dim_param.strip()
+    if not isinstance(name, str):
+        raise TypeSpecError(f"the name of a dimension is not UTF-8: {name!r}")
+    return as_axis(None if name in ("", "?") or name.startswith("unk__") else name)
