@@ -164,6 +164,9 @@ def _asked(
     found: tuple[Type | None, ...] | None = None
     if not any(value is not None and value.type is None for value in inputs):
         read = [i for i in READS.get(schema.name, ()) if i < len(inputs)]
+        for i in read:
+            if _is_endless(inputs[i]):
+                raise ValueError(f"{schema.input(i).name} has more elements than a tensor has axes")
         constants = {i: array for i in read if (array := _small(inputs[i])) is not None}
         native = schema.native
         if native is not None and (mistaken(schema, inputs) or not uninferred.has_inference(schema)):
@@ -179,6 +182,16 @@ def _asked(
         bound = _bound(schema, inputs, count)
         return bound if found is None else tuple([kind or known for kind, known in zip(found, bound, strict=True)])
     return found
+
+
+def _is_endless(value: Value | None) -> bool:
+    """Whether a vector of sizes or axes is so long that ONNX's inference would fill the memory with dimensions."""
+    kind = value.type if value is not None else None
+    length = kind.shape[0] if isinstance(kind, TensorType) and kind.shape is not None and len(kind.shape) == 1 else 0
+    return isinstance(length, int) and length > _MOST_AXES
+
+
+_MOST_AXES = 1 << 16
 
 
 def _native(

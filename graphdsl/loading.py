@@ -655,7 +655,10 @@ def settle_types(graph: Graph) -> None:
     """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
     for node in graph.nodes:
         for body in node.bodies:
-            kinds = () if node.schema.is_bare else input_types(node.schema, node.inputs, node.attributes)
+            try:
+                kinds = () if node.schema.is_bare else input_types(node.schema, node.inputs, node.attributes)
+            except ValueError:  # attributes that contradict the inputs, as gd.check says
+                kinds = ()
             for entry, kind in zip(body.inputs, kinds, strict=False):
                 if entry.type is None:
                     entry.type = kind

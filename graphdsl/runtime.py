@@ -386,7 +386,7 @@ def _culprit(model: ModelData, text: str, providers: tuple[Any, ...], options: O
         return False
 
     loads, refused = 0, len(nodes)
-    if not fails(refused):
+    if not nodes or not fails(refused):
         return None
     while refused - loads > 1:
         middle = (loads + refused) // 2

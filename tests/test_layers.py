@@ -83,6 +83,7 @@ LAYERS = {
     "fitting": "whether a node in a file is one that its operator has",
     "guarding": "what a file must not contain, checked before anything is made of it",
     "loading": "models from files, bytes and protos",
+    "notes": "what is doubtful about a valid model",
     "checking": "what is wrong with a model, or doubtful",
     "transforming": "the sweep that changed models come from",
     "copying": "nodes made anew as they are, on other values",

@@ -20,7 +20,7 @@ from ..sites import at, caller
 from ..tensor.calling import current_trace
 from ..transforming import sweep
 from ..types import TensorType
-from ..walk import Survey, graphs, operators
+from ..walk import Survey, graphs, operators, survey
 from .changes import FEWER_TYPES, ONE_WAY, REVIEWED, RULES, WIDER, Call, Refusal
 
 _SHOWN = 10
@@ -63,9 +63,18 @@ def convert_opset(model: Model | Source, opset: int) -> Model:
         if len(converter.refused) > _SHOWN:
             lines.append(f"  and {len(converter.refused) - _SHOWN} more")
         raise OpsetError("\n".join(lines) + at(caller()))
-    used = operators(found.graph, *(function.graph for function in found.functions))
-    least = least_ir_version(Survey(used, set()), found.opset_imports, found.functions)
-    return replace(found, ir_version=max(found.ir_version, least))
+    return replace(found, ir_version=_fitting_ir_version(subject, found))
+
+
+def _fitting_ir_version(before: Model, after: Model) -> int:
+    """The IR version that a converted model needs at least; a lower one only where the opset alone was the reason."""
+    parts = [after.graph, *(function.graph for function in after.functions)]
+    lowered = after.opset < before.opset
+    used = survey(*parts) if lowered else Survey(operators(*parts), set())
+    least = least_ir_version(used, after.opset_imports, after.functions)
+    if lowered and before.ir_version == least_ir_version(used, before.opset_imports, before.functions):
+        return least
+    return max(before.ir_version, least)
 
 
 class _Converter:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from .. import schemas
-from ..ir import Node, Reference, Value, constant_array
+from ..ir import Node, Opaque, Reference, Value, constant_array
 from ..tensor import Tensor
 from ..tensor.calling import current_trace
 from ..tensor.lifting import shared
@@ -53,6 +53,10 @@ class Call:
         value = self.attributes.get(attribute, default)
         if isinstance(value, Reference):
             raise Refusal(f"its attribute {attribute!r} is the function's own {value.name!r}; write gd.inline first")
+        if isinstance(value, Opaque):  # an empty list, which has no kind in Python
+            if value.proto.type not in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+                raise Refusal(f"its attribute {attribute!r} holds nothing that can be read")
+            return ()
         return value
 
     def without(self, *attributes: str) -> "Call":
