@@ -96,6 +96,7 @@ class _FunctionMaker:
             outputs=(Parameter("outputs", "R", frozenset(), False, True, False, 1),),
             attributes=self._interface.attributes,
             rule=lambda *_: (),
+            maker=self,
         )
 
     def _attribute(self, spec: AttributeSpec, value: Any) -> Any:

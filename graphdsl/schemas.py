@@ -65,6 +65,7 @@ class Schema:
         "inputs",
         "least_inputs",
         "least_outputs",
+        "maker",
         "memo",
         "most_inputs",
         "most_outputs",
@@ -96,6 +97,7 @@ class Schema:
         rule: Callable[..., Any] | None = None,
         function: Any = None,
         numpy: Callable[..., Any] | None = None,
+        maker: Callable[..., Any] | None = None,
         takes_any: bool = False,
     ) -> None:
         self.domain = domain
@@ -117,6 +119,8 @@ class Schema:
         """The type rule of an operator that `onnx.defs` does not infer."""
         self.function = function
         """The `ir.Function` that the operator calls, where it is a local function."""
+        self.maker = maker
+        """What makes a call with types, where the schema stands for a local function in a pattern."""
         self.numpy = numpy
         """What the operator computes, as a function on arrays, where a user's declaration says so."""
         self.takes_any = takes_any

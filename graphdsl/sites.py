@@ -22,6 +22,7 @@ _PARTS = (
     "extraction",
     "verify",
     "verify.recipes",
+    "verify.refuting",
     "debug",
 )
 _LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS)})

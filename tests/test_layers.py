@@ -177,11 +177,18 @@ LAYERS = {
     "verify.witnesses": "who runs models",
     "verify.undefined": "what the standard leaves undefined, where nothing is compared",
     "verify.precise": "operators computed more carefully than the reference does",
+    "verify.alone": "one operator on arrays",
     "verify.evaluation": "models in float64, value by value",
     "verify.judging": "whether two sides agree on one draw",
     "verify.draws": "the draws on which sides are compared",
     "verify.verdicts": "what comes of a verification",
     "verify.equivalence": "models against models and functions",
+    "verify.refuting.choices": "choices read from bytes",
+    "verify.refuting.plans": "the dtypes of a pattern",
+    "verify.refuting.hints": "what operators accept",
+    "verify.refuting.instances": "models made from a pattern",
+    "verify.refuting.refuter": "rules judged on instances of their patterns",
+    "verify.refuting": "rules against their own patterns",
     "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
 }
 """Each module, top layer first, and why it stands where it does."""

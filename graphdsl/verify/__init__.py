@@ -12,7 +12,8 @@ from .arrays import tensors
 from .equivalence import equivalent, matches
 from .inputs import feeds
 from .programs import OPERATORS, models
-from .verdicts import Refuted, Verdict
+from .refuting import rule
+from .verdicts import Refuted, Unfired, Verdict
 from .witnesses import WITNESSES, run
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "Crash",
     "Refusal",
     "Refuted",
+    "Unfired",
     "Verdict",
     "equivalent",
     "feeds",
     "matches",
     "models",
+    "rule",
     "run",
     "tensors",
 ]

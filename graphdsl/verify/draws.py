@@ -4,8 +4,10 @@ An extreme number hides what ordinary ones show, and what only a NaN or an overf
 a draw is ordinary, or ordinary but for a few numbers of one kind, or whatever the input takes.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from time import monotonic
 from typing import Any
 
 import ml_dtypes
@@ -14,10 +16,12 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
 
+from ..inlining import inline
 from ..ir import ModelData
 from ..types import DType, as_dtype
 from .inputs import feeds
 from .judging import Judgement
+from .ranges import demands
 
 PLAIN = frozenset({"nan", "infinity", "subnormal", "extreme"})
 """The edges that ordinary draws leave out."""
@@ -42,6 +46,27 @@ def _specials(dtype: DType) -> dict[str, np.ndarray]:
         return {name: np.array(numbers).astype(dtype.numpy) for name, numbers in groups.items()}
 
 
+@cache
+def _edges(dtype: DType) -> np.ndarray:
+    """Integers near which arithmetic overflows."""
+    known = np.iinfo(dtype.numpy)
+    low, high = int(known.min), int(known.max)
+    return np.array([high, low, high // 2 + 1, low // 2, high - 1, high // 3], dtype.numpy)
+
+
+_free: "weakref.WeakKeyDictionary[ModelData, frozenset[str | None]]" = weakref.WeakKeyDictionary()
+"""The inputs of models of whose values no operator demands anything."""
+
+
+def _unbounded(model: ModelData) -> frozenset[str | None]:
+    found = _free.get(model)
+    if found is None:
+        plain = inline(model) if model.functions else model
+        bounded = {source.name for source in demands(plain)}
+        found = _free[model] = frozenset(value.name for value in plain.graph.inputs) - bounded
+    return found
+
+
 @st.composite
 def draws(
     draw: st.DrawFn, model: ModelData, without: Iterable[str] = (), sizes: Mapping[str, int] | None = None
@@ -54,19 +79,23 @@ def draws(
         return dict(draw(feeds(model, without=left_out, sizes=sizes)))
     found: dict[str, Any] = dict(draw(feeds(model, without=PLAIN | left_out, sizes=sizes)))
     if kind >= _ORDINARY:
+        chosen = kinds[kind - _ORDINARY - _ANY]
         for name, item in found.items():
-            found[name] = _spiced(draw, item, kinds[kind - _ORDINARY - _ANY])
+            found[name] = _spiced(draw, item, chosen, free=name in _unbounded(model) and "extreme" not in left_out)
     return found
 
 
-def _spiced(draw: st.DrawFn, item: Any, kind: str) -> Any:
-    """An array with one or two special numbers, if it has floats."""
-    if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "biuOUSc":
+def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
+    """An array with one or two special numbers, if it has floats, or integers that may be anything."""
+    if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "bOUSc":
         return item
     dtype = as_dtype(item.dtype)
-    if dtype.kind != "float" or dtype.bits < 16:
+    if dtype.kind == "float" and dtype.bits >= 16:
+        numbers = _specials(dtype)[kind]
+    elif item.dtype.kind in "iu" and free:
+        numbers = _edges(dtype)
+    else:
         return item
-    numbers = _specials(dtype)[kind]
     copied = item.copy()
     for _ in range(draw(st.integers(0, 2))):
         place, number = divmod(draw(st.integers(0, item.size * len(numbers) - 1)), len(numbers))
@@ -81,8 +110,38 @@ class Found(Exception):
         self.feeds, self.judgement, self.of = feeds, judgement, of
 
 
-def search(test: Callable[..., None], strategies: Sequence[Any], *, examples: int, seed: int) -> Found | None:
-    """The smallest example on which a test raises `Found`; None where it raises on none."""
+class _Enough(BaseException):
+    """The end of a search that has found something, and tried to make it smaller for long enough."""
+
+
+_SHRINKS = 300
+"""How often what was found is tried to be made smaller."""
+
+_SECONDS = 8.0
+"""How long that may take."""
+
+
+def search(
+    test: Callable[..., None], strategies: Sequence[Any], *, examples: int, seed: int, shrinks: int = _SHRINKS
+) -> Found | None:
+    """The smallest example found on which a test raises `Found`; None where it raises on none."""
+    smallest: list[Found] = []
+    calls = 0
+    started = 0.0
+
+    def watched(drawn: Any) -> None:
+        nonlocal calls, started
+        if smallest:
+            calls += 1
+            if calls > shrinks or monotonic() - started > _SECONDS:
+                raise _Enough
+        try:
+            test(drawn)
+        except Found as found:
+            started = started or monotonic()
+            smallest[:] = [found]  # what Hypothesis tries after the first is smaller
+            raise
+
     quiet = settings(
         max_examples=examples,
         database=None,
@@ -94,9 +153,10 @@ def search(test: Callable[..., None], strategies: Sequence[Any], *, examples: in
         report_multiple_bugs=False,
         print_blob=False,
     )
+    decorate: Any = given(st.tuples(*strategies))
     try:
-        decorate: Any = given(*strategies)
-        quiet(seeded(seed)(decorate(test)))()
-    except Found as found:
-        return found
-    return None
+        quiet(seeded(seed)(decorate(watched)))()
+    except (Exception, _Enough):  # an end in the middle of a test surprises Hypothesis too
+        if not smallest:
+            raise
+    return smallest[0] if smallest else None

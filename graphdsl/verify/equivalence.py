@@ -77,12 +77,16 @@ def equivalent(
     return verdict
 
 
-def _judging(judge: Judge, verdict: Verdict) -> Callable[[Mapping[str, Any]], None]:
-    def test(drawn: Mapping[str, Any]) -> None:
-        judgement = judge.judge(drawn)
+def _judging(judge: Judge, verdict: Verdict) -> Callable[[tuple[Mapping[str, Any]]], None]:
+    rounding = True
+
+    def test(drawn: tuple[Mapping[str, Any]]) -> None:
+        nonlocal rounding
+        judgement = judge.judge(drawn[0], roundings=rounding)
         verdict.count(judgement)
         if judgement.kind == REFUTED:
-            raise Found(drawn, judgement)
+            rounding = judgement.rounding  # what is smaller is to differ in the same way
+            raise Found(drawn[0], judgement)
 
     return test
 

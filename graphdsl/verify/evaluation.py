@@ -12,16 +12,13 @@ from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-import onnx
-from onnx import helper
 
 from .. import repetition, schemas
-from ..attributes import to_attribute
-from ..errors import GraphError, RunError
+from ..errors import RunError
 from ..ir import Graph, ModelData, Node, Value, constant_array
 from ..schemas import Schema
 from ..types import DType, TensorType, as_dtype, bfloat16, float16, float32, float64, to_proto
-from .precise import PRECISE
+from .alone import computed, run_alone
 from .undefined import undefined
 
 ACCUMULATING = frozenset(
@@ -51,10 +48,6 @@ EXACT = STRUCTURAL | {
 
 ELEMENTARY = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"})
 """Operators whose results are their exact results, rounded once. All others may also err as if their inputs did."""
-
-
-class Unknown(RunError):
-    """No evaluator here knows an operator."""
 
 
 class Undefined(RunError):
@@ -190,7 +183,8 @@ class Evaluation(Computed):
         """Take note of where float64 ends: an overflow to infinity, and infinities or NaN made of what underflowed."""
         spoilt = any(value in self._vanished for value in node.inputs if value is not None)
         if "overflow" in self._flags or spoilt:
-            self.lost |= any(map(_not_finite, found)) and not any(map(_not_finite, inputs))
+            for test in (np.isinf, np.isnan):
+                self.lost |= any(_has(item, test) for item in found) and not any(_has(item, test) for item in inputs)
         if "underflow" in self._flags or spoilt:
             self._vanished.update(node.outputs)
 
@@ -217,7 +211,14 @@ class Evaluation(Computed):
         noisy = self._noise is not None and schema.name not in EXACT
         if noisy and schema.name not in ELEMENTARY:
             given = [self._blurred(item, value) for item, value in zip(given, node.inputs, strict=True)]
-        found = self._computed(schema, node.attributes, given, len(node.outputs))
+        try:
+            found = self._computed(schema, node.attributes, given, len(node.outputs))
+        except RunError:
+            own = [self._own(item, value) for item, value in zip(inputs, node.inputs, strict=True)]
+            alone = run_alone(schema, node.attributes, own, len(node.outputs), self._version(schema))
+            if alone is None:
+                raise
+            return alone
         sums: Sequence[Any] = ()
         if self._wide and schema.name in ACCUMULATING and not schema.domain:
             sizes = [
@@ -247,7 +248,10 @@ class Evaluation(Computed):
     def _computed(
         self, schema: Schema, attributes: Mapping[str, Any], given: Sequence[Any], count: int
     ) -> Sequence[Any]:
-        return computed(schema, attributes, given, count, self._imports.get(schema.domain, schema.version))
+        return computed(schema, attributes, given, count, self._version(schema))
+
+    def _version(self, schema: Schema) -> int:
+        return self._imports.get(schema.domain, schema.version)
 
     def _own(self, item: Any, value: Value | None) -> Any:
         """A value in the dtype that it has in the model."""
@@ -319,8 +323,8 @@ def _is_float(dtype: DType | None) -> bool:
     return dtype is not None and dtype.kind == "float"
 
 
-def _not_finite(item: Any) -> bool:
-    return isinstance(item, np.ndarray) and item.dtype.kind == "f" and not bool(np.all(np.isfinite(item)))
+def _has(item: Any, test: Callable[[np.ndarray], Any]) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype.kind == "f" and bool(np.any(test(item)))
 
 
 def terms(given: Sequence[Any], found: Any) -> float:
@@ -330,79 +334,3 @@ def terms(given: Sequence[Any], found: Any) -> float:
     if len(sizes) < 2:
         return max(1.0, sizes[0] / size) if sizes else 1.0
     return float(max(1.0, sizes[0] * sizes[1] / size) ** 0.5)
-
-
-# Nodes alone
-
-_evaluators: dict[Any, Any] = {}
-_MOST_EVALUATORS = 20_000
-
-
-def computed(
-    schema: Schema, attributes: Mapping[str, Any], inputs: Sequence[Any], count: int, version: int
-) -> Sequence[Any]:
-    """The outputs of one operator on arrays.
-
-    Raises:
-        RunError: no evaluator knows the operator, or it fails.
-    """
-    key = (
-        schema.domain,
-        schema.name,
-        version,
-        count,
-        tuple([(name, _key(value)) for name, value in attributes.items()]),
-        tuple([None if item is None else item.dtype if isinstance(item, np.ndarray) else list for item in inputs]),
-    )
-    if schema.name in PRECISE and not schema.domain:
-        return (PRECISE[schema.name](*inputs, version=version, **attributes),)
-    run = _evaluators.get(key)
-    if run is None:
-        if len(_evaluators) >= _MOST_EVALUATORS:
-            _evaluators.clear()
-        run = _evaluators[key] = _evaluator(schema, attributes, inputs, count, version)
-    try:
-        found = run(*inputs)
-    except GraphError:
-        raise
-    except Exception as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{schema.label}: {said}") from error
-    return [np.asarray(item) if isinstance(item, (np.generic, float, int)) else item for item in found]
-
-
-def _key(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.dtype, value.shape, value.tobytes()
-    return value if not isinstance(value, float) else repr(value)
-
-
-def _evaluator(
-    schema: Schema, attributes: Mapping[str, Any], inputs: Sequence[Any], count: int, version: int
-) -> Callable[..., Any]:
-    from onnx.reference import ReferenceEvaluator
-
-    names = ["" if item is None else f"i{index}" for index, item in enumerate(inputs)]
-    outputs = [f"o{index}" for index in range(count)]
-    node = helper.make_node(schema.name, names, outputs, domain=schema.domain)
-    for name, value in attributes.items():
-        spec = schema.attributes.get(name)
-        node.attribute.append(to_attribute(name, value, spec.kind if spec is not None else None))
-    infos = [
-        helper.make_tensor_value_info(name, as_dtype(item.dtype).code, item.shape)
-        for name, item in zip(names, inputs, strict=True)
-        if isinstance(item, np.ndarray) and item.dtype.kind not in "OUS"
-    ]
-    graph = onnx.GraphProto(name="node", node=[node], input=infos)
-    graph.output.extend([onnx.ValueInfoProto(name=name) for name in outputs])
-    imports = [helper.make_opsetid(schema.domain, version)]
-    if schema.domain:
-        imports.append(helper.make_opsetid("", schemas.DEFAULT_OPSET))
-    model = helper.make_model(graph, opset_imports=imports)
-    try:
-        native = ReferenceEvaluator(model)
-    except Exception as error:
-        raise Unknown(f"{schema.label}: ONNX's reference evaluator does not know it: {error}") from error
-    (only,) = native.rt_nodes_
-    run: Callable[..., Any] = only.run
-    return run

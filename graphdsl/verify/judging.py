@@ -17,7 +17,8 @@ from ..errors import GraphError, RunError
 from ..inlining import inline
 from ..ir import ModelData
 from ..types import DType, TensorType, Type, as_dtype, float64
-from .evaluation import STRUCTURAL, Computed, Evaluation, Undefined, Unknown, limits
+from .alone import Unknown
+from .evaluation import STRUCTURAL, Computed, Evaluation, Undefined, limits
 from .witnesses import run
 
 AGREE, NOTE, UNDEFINED, FAILED, REFUTED = "agree", "note", "undefined", "failed", "refuted"
@@ -41,6 +42,8 @@ class Judgement(NamedTuple):
     before: Any = None
     after: Any = None
     """What the two sides gave, where they were compared."""
+    rounding: bool = False
+    """Whether the sides are the same in float64, and differ in how they round."""
 
 
 class Side(Protocol):
@@ -99,8 +102,8 @@ class Judge:
         self.before = before
         self.after = after
 
-    def judge(self, feeds: Feeds) -> Judgement:
-        """Judge one draw."""
+    def judge(self, feeds: Feeds, *, roundings: bool = True) -> Judgement:
+        """Judge one draw; without `roundings`, in float64 alone, which is quicker where nothing differs."""
         try:
             before = self.before.compute(feeds)
         except Undefined as problem:
@@ -118,7 +121,7 @@ class Judge:
             if isinstance(self.after.run(feeds), (Refusal, Crash)):
                 return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
             return Judgement(NOTE, f"only the reference fails after: {_first(error)}")
-        return Draw(self, feeds, before, after).judgement()
+        return Draw(self, feeds, before, after, roundings=roundings).judgement()
 
 
 def _first(error: Exception) -> str:
@@ -128,7 +131,10 @@ def _first(error: Exception) -> str:
 class Draw:
     """One draw on which both sides were computed."""
 
-    def __init__(self, judge: Judge, feeds: Feeds, before: Computed, after: Computed) -> None:
+    def __init__(
+        self, judge: Judge, feeds: Feeds, before: Computed, after: Computed, *, roundings: bool = True
+    ) -> None:
+        self._rounded = roundings
         self._judge, self._feeds, self._before, self._after = judge, feeds, before, after
         self._ran: list[Sequence[Any]] | Judgement | None = None
         self._spreads: list[Any] | None = None
@@ -152,18 +158,33 @@ class Draw:
         types = [side.types[index] if side.types else None for side in (self._judge.before, self._judge.after)]
         problem = _form(truth, other, *types)
         if problem:
-            return Judgement(REFUTED, problem, index, truth, other)
+            return self._of_form(index, problem)
         kind = types[0] or types[1]
         dtype = kind.dtype if isinstance(kind, TensorType) else None
-        return self._exactly(index, truth, other, dtype) or self._roundings(index, truth, dtype) or Judgement(AGREE)
+        found = self._exactly(index, truth, other, dtype)
+        if found is None and self._rounded:
+            found = self._roundings(index, truth, dtype)
+        return found or Judgement(AGREE)
+
+    def _of_form(self, index: int, problem: str) -> Judgement:
+        """A difference of dtype or shape, if the runtime sees it too."""
+        ran = self._runs()
+        if isinstance(ran, Judgement):
+            return Judgement(REFUTED, problem, index, self._before.outputs[index], self._after.outputs[index])
+        before, after = (side[index] for side in ran)
+        forms = [(side.shape, side.dtype) if isinstance(side, np.ndarray) else type(side) for side in (before, after)]
+        if forms[0] == forms[1]:
+            return Judgement(NOTE, "the runtime sees no difference", index, before, after)
+        return Judgement(REFUTED, problem, index, before, after)
 
     # In float64
 
     def _exactly(self, index: int, truth: Any, other: Any, dtype: DType | None) -> Judgement | None:
         """Whether the sides are the same in float64; None where they are."""
-        reason = self._difference(index, truth, other, dtype)
-        if reason is None:
+        found = self._difference(index, truth, other, dtype)
+        if found is None:
             return None
+        reason, places = found
         if self._before.lost:
             return Judgement(NOTE, _LOST, index)
         if dtype is float64 and (self._before.strayed or self._after.strayed or self._after.lost):
@@ -173,13 +194,14 @@ class Draw:
         ran = self._runs()
         if isinstance(ran, Judgement):
             return ran if ran.kind == REFUTED else Judgement(REFUTED, reason, index, truth, other)
-        if _alike(ran[0][index], ran[1][index]):
+        if not _seen(truth, other, ran[0][index], ran[1][index], places):
             return Judgement(NOTE, "the runtime sees no difference", index, truth, other)
         return Judgement(REFUTED, reason, index, ran[0][index], ran[1][index])
 
-    def _difference(self, index: int, truth: Any, other: Any, dtype: DType | None) -> str | None:
+    def _difference(self, index: int, truth: Any, other: Any, dtype: DType | None) -> tuple[str, Any] | None:
+        """What differs in float64, and where; None where nothing does."""
         if not isinstance(truth, np.ndarray):
-            return None if _alike(truth, other) else "other values"
+            return None if _alike(truth, other) else ("other values", None)
         if truth.dtype.kind != "f" or dtype is None:
             same = truth == other
             wrong = ~(same | (np.isnan(truth) & np.isnan(other))) if truth.dtype.kind == "c" else ~same
@@ -187,22 +209,21 @@ class Draw:
                 return None
             spread = self._spread(index)
             settled = wrong if spread is None else wrong & (spread == 0)
-            return "other values" if bool(np.any(settled)) else None
+            return ("other values", settled) if bool(np.any(settled)) else None
         masks = _masks(truth, other)
         if masks:
-            return masks
+            return masks, ~((truth == other) | (np.isnan(truth) & np.isnan(other)))
         gap = _gap(truth, other)
         if self._moved_only:
-            return "other numbers" if bool(np.any(gap > 0)) else None
+            return ("other numbers", gap > 0) if bool(np.any(gap > 0)) else None
         allowed = 4 * _ulps(truth, dtype)
         if not bool(np.any(gap > allowed)):
             return None
-        spread = self._spread(index)
-        excess = gap > allowed + 2 * spread
+        excess = gap > allowed + 2 * self._spread(index)
         if not bool(np.any(excess)):
             return None
         worst = float(np.max(np.where(excess, gap / np.maximum(np.abs(truth), limits(dtype).least), 0.0)))
-        return f"other numbers, by {worst:.2g} of their size"
+        return f"other numbers, by {worst:.2g} of their size", excess
 
     # In their own dtypes
 
@@ -224,7 +245,7 @@ class Draw:
             return Judgement(NOTE, "the runtime and the reference disagree before", index, before, truth)
         masks = _masks(before, after)
         if masks:
-            return Judgement(REFUTED, f"{masks}, in {dtype}", index, before, after)
+            return Judgement(REFUTED, f"{masks}, in {dtype}", index, before, after, rounding=True)
         errors = [_gap(run, truth) for run in (before, after)]
         allowed = 4 * errors[0] + 4 * _ulps(truth, dtype)
         if not bool(np.any(errors[1] > allowed)):
@@ -239,7 +260,7 @@ class Draw:
             return None
         place = np.unravel_index(int(np.argmax(np.where(excess, errors[1], 0))), truth.shape)
         reason = f"an error of {errors[1][place]:.2g} where before has {errors[0][place]:.2g}, in {dtype}"
-        return Judgement(REFUTED, reason, index, before, after)
+        return Judgement(REFUTED, reason, index, before, after, rounding=True)
 
     def _disputed(self, index: int, truth: Any, ran: Sequence[Sequence[Any]]) -> Judgement | None:
         """What is no float and differs only in the runs: rounding decided it, or runtime and reference differ."""
@@ -283,6 +304,20 @@ class Draw:
                         have = self._spreads[place]
                         self._spreads[place] = moved if have is None else np.maximum(have, moved)
         return self._spreads[index]
+
+
+def _seen(truth: Any, other: Any, before: Any, after: Any, places: Any) -> bool:
+    """Whether a run shows a difference of two sides where they differ by what they should give."""
+    one, two = np.asarray(before), np.asarray(after)
+    if not isinstance(places, np.ndarray) or one.shape != places.shape or two.shape != places.shape:
+        return not _alike(before, after)
+    if truth.dtype.kind != "f":
+        return bool(np.any((one != two) & places))
+    wide = [array.astype(np.float64) for array in (one, two)]
+    with np.errstate(all="ignore"):
+        broken = (np.isnan(wide[0]) != np.isnan(wide[1])) | (~np.isfinite(wide[0] - wide[1]) & (wide[0] != wide[1]))
+        broken &= ~(np.isnan(wide[0]) & np.isnan(wide[1]))
+    return bool(np.any(places & (broken | (_gap(*wide) > _gap(truth, other) / 4) & (_gap(*wide) > 0))))
 
 
 def _has_infinity(item: Any) -> bool:

@@ -53,7 +53,33 @@ def _hardmax(rows: np.ndarray) -> np.ndarray:
     return result
 
 
-PRECISE: Mapping[str, Callable[..., np.ndarray]] = MappingProxyType(
-    {"Hardmax": hardmax, "LogSoftmax": log_softmax, "Softmax": softmax}
+def batch_normalization(
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    var: np.ndarray,
+    *,
+    version: int,
+    epsilon: float = 1e-5,
+    **attributes: Any,
+) -> np.ndarray | None:
+    """BatchNormalization that does not train, which the reference does at opsets 9 to 13; None where it does."""
+    trains = attributes.get("training_mode") or (version < 7 and not attributes.get("is_test"))
+    if trains or not attributes.get("spatial", 1) or x.ndim < 2:
+        return None
+    form = (1, -1, *(1,) * (x.ndim - 2))
+    scaled, moved, middle, spread = (array.reshape(form) for array in (scale, bias, mean, var))
+    result: np.ndarray = (x - middle) / np.sqrt(spread + np.asarray(epsilon, x.dtype)) * scaled + moved
+    return result.astype(x.dtype)
+
+
+PRECISE: Mapping[str, Callable[..., np.ndarray | None]] = MappingProxyType(
+    {
+        "BatchNormalization": batch_normalization,
+        "Hardmax": hardmax,
+        "LogSoftmax": log_softmax,
+        "Softmax": softmax,
+    }
 )
-"""What takes the place of the evaluator's own, by operator."""
+"""What takes the place of the evaluator's own, by operator; None where that is right."""

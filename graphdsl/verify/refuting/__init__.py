@@ -1,0 +1,9 @@
+"""`verify.rule`: trying to refute a rewrite rule from its pattern alone.
+
+choices.py reads choices from bytes, plans.py settles dtypes, hints.py knows what operators accept, instances.py makes
+models of a pattern, refuter.py judges them.
+"""
+
+from .refuter import rule
+
+__all__ = ["rule"]

@@ -1,0 +1,361 @@
+"""Instances of a rule: the pattern as a model on inputs of its own, and the same model with the rule applied."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import schemas
+from ...building import build
+from ...building import input as new_input
+from ...dims import Dim
+from ...errors import GraphError, SignatureError, UnknownOperator
+from ...models import Model
+from ...rewriting.matching import Matcher
+from ...rewriting.patterns import Captured, TracedPattern
+from ...rewriting.rules import Rule
+from ...tensor import Tensor
+from ...tensor.calling import ROOT
+from ...tensor.handle import Handle
+from ...types import DType, TensorType, tensor_type
+from .choices import Choices
+from .hints import IMAGES, MATRICES, Call, Shape, complete, size, sizes
+from .plans import Contradiction, Leaf, Plan, Step
+
+
+class Instance(NamedTuple):
+    """A pattern made into a model, and that model with the rule applied once."""
+
+    before: Model
+    after: Model
+    fixed: Mapping[str, np.ndarray]
+    """Inputs whose contents the operators demand."""
+    sizes: Mapping[str, int]
+    """The sizes of named dimensions."""
+    traits: Mapping[str, str]
+    """What is special about it, for the verdict: its dtype, rank and opset."""
+    chosen: bytes
+    """The bytes that chose it, no more."""
+
+
+class Misfit(NamedTuple):
+    """Why choices made no instance: a stage (`"no instance"`, `"no match"`, `"declined"`, `"unwritable"`), and more."""
+
+    stage: str
+    reason: str
+
+
+class Broken(NamedTuple):
+    """An instance on which the rule's function fails, or returns what cannot take the root's place."""
+
+    before: Model
+    reason: str
+    chosen: bytes
+
+
+def instance(rule: Rule, versions: Sequence[int], raw: bytes) -> Instance | Misfit | Broken:
+    """The instance that some bytes choose."""
+    choices = Choices(raw)
+    version = choices.favouring(versions, len(versions))
+    traced = rule.recipe.at(version)
+    assert not isinstance(traced, GraphError)
+    with schemas.opset_forced(version), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of shapes that only a run decides
+        try:
+            plan = Plan(traced, choices)
+            made = _Making(plan, choices)
+        except Contradiction:
+            return Misfit("no instance", "no dtypes fit")
+        except GraphError as error:
+            return Misfit("no instance", _first(error))
+        return _applied(rule, traced, made, version, raw[: choices.used])
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+class _Making:
+    """The nodes of an instance, made step by step."""
+
+    def __init__(self, plan: Plan, choices: Choices) -> None:
+        self._choices = choices
+        self._named: dict[str, int] = {}
+        self.fixed: dict[str, np.ndarray] = {}
+        self._shapes: dict[Leaf, Shape] = {}
+        self._contents: dict[Leaf, np.ndarray] = {}
+        self._attributes: dict[str, Any] = {}
+        self._arrays: dict[Leaf, np.ndarray] = {}
+        self._results: dict[Step, tuple[Tensor, ...]] = {}
+        self._tensors: dict[Leaf, Tensor] = {}
+        self._base = self._base_shape(plan)
+        self._constant = self._chosen_constants(plan)
+        calls = [self._step(step) for step in plan.steps]
+        if choices.one_in(4):
+            self._name_sizes(plan, calls)
+        self.root = self._results[plan.root][0]._v.node
+        self.inputs = [
+            self._tensors[leaf] for leaf in plan.leaves if leaf not in self._arrays and leaf in self._tensors
+        ]
+        self.sizes = dict(self._named)
+        self.dtype = next((leaf.dtype for leaf in plan.leaves), None)
+        """The dtype of the first parameter."""
+
+    def _chosen_constants(self, plan: Plan) -> dict[Leaf, bool]:
+        """Which parameters stand for constants: none, each by chance, all but the first, or all."""
+        kind = self._choices.pick([0, 1, 2, 1, 2, 3])
+        if kind == 1:
+            return {leaf: bool(self._choices.below(2)) for leaf in plan.leaves}
+        return {leaf: kind == 3 or (kind == 2 and place > 0) for place, leaf in enumerate(plan.leaves)}
+
+    def _base_shape(self, plan: Plan) -> Shape:
+        choices = self._choices
+        operators = {step.schema.name for step in plan.steps if not step.schema.domain}
+        if operators & IMAGES:
+            return (
+                1 + choices.below(2),
+                1 + choices.below(4),
+                *(2 + choices.below(4) for _ in range(1 + choices.pick([1, 0, 2, 1]))),
+            )
+        rank = choices.pick([2, 3, 1, 4, 2]) if operators & MATRICES else choices.pick([1, 2, 3, 0, 2, 4])
+        return sizes(choices, rank)
+
+    def _step(self, step: Step) -> Mapping[str, Any]:
+        shapes: list[Shape | None] = []
+        dtypes: list[DType | None] = []
+        contents: dict[int, np.ndarray] = {}
+        for index, given in enumerate(step.inputs):
+            if given is None:
+                shapes.append(None)
+                dtypes.append(None)
+            elif isinstance(given, Leaf):
+                dtypes.append(given.dtype)
+                if given not in self._shapes and given.variable is not None:
+                    self._condition(given)
+                known = self._shapes.get(given)
+                if given.literal is not None and isinstance(given.literal.given, (np.ndarray, list, tuple)):
+                    contents[index] = np.asarray(given.literal.given)
+                    known = contents[index].shape
+                shapes.append(known)
+                if given in self._contents:
+                    contents[index] = self._contents[given]
+            else:
+                kind = self._results[given[0]][given[1]].type
+                if (
+                    not isinstance(kind, TensorType)
+                    or kind.shape is None
+                    or not all(isinstance(d, int) for d in kind.shape)
+                ):
+                    raise SignatureError("a shape inside the pattern is not known")
+                shapes.append(tuple(int(d) for d in kind.shape))  # type: ignore[arg-type]
+                dtypes.append(kind.dtype)
+                value = self._results[given[0]][given[1]].value
+                if value is not None:
+                    contents[index] = value
+        literal = [
+            i for i, g in enumerate(step.inputs) if isinstance(g, Leaf) and g.literal is not None and shapes[i] is None
+        ]
+        attributes, wanted = self._known_attributes(step)
+        call = Call(self._choices, step.schema, shapes, dtypes, contents, attributes, wanted, self._base, step.count)
+        for index in literal:
+            call.shapes[index] = self._literal_shape(call, index)
+        complete(call)
+        for index, given in enumerate(step.inputs):
+            if isinstance(given, Leaf) and given not in self._tensors:
+                self._leaf(given, call.shapes[index] or (), call.contents.get(index))
+        if "to" in wanted and "T2" in step.dtypes:
+            call.attributes["to"] = step.dtypes["T2"].code
+        for name, value in step.pattern.attributes.items():
+            if isinstance(value, Captured) and name in call.attributes:
+                self._attributes.setdefault(value.label, call.attributes[name])
+        return self._call(step, call.attributes)
+
+    def _literal_shape(self, call: Call, index: int) -> Shape:
+        """The shape of a literal: most often a scalar, never one that widens the other operand."""
+        others = [shape for i, shape in enumerate(call.shapes) if i != index and shape is not None]
+        rank = len(others[0]) if others else 0
+        kind = self._choices.below(6)
+        if kind < 4 or not rank:
+            return ()
+        return (1,) * (1 + self._choices.below(rank)) if kind == 4 else tuple(others[0])
+
+    def _condition(self, leaf: Leaf) -> None:
+        """Give a parameter the shape that its condition says."""
+        assert leaf.variable is not None
+        condition = leaf.variable.condition
+        if isinstance(condition, TensorType) and condition.shape is not None:
+            found = []
+            for dim in condition.shape:
+                if isinstance(dim, Dim):
+                    for name in dim.symbols:
+                        self._named.setdefault(f"?{name}", size(self._choices))
+                    substituted = dim.substitute({name: self._named[f"?{name}"] for name in dim.symbols})
+                    found.append(int(substituted) if isinstance(substituted, int) else size(self._choices))
+                else:
+                    found.append(dim if isinstance(dim, int) else size(self._choices))
+            self._shapes[leaf] = tuple(found)
+
+    def _known_attributes(self, step: Step) -> tuple[dict[str, Any], list[str]]:
+        known: dict[str, Any] = {}
+        wanted: list[str] = []
+        for name, value in step.pattern.attributes.items():
+            if not isinstance(value, Captured):
+                known[name] = value
+            elif value.label in self._attributes:
+                known[name] = self._attributes[value.label]
+            else:
+                required = step.schema.attributes[name].required
+                if required or not self._choices.one_in(4):  # absent, it has its default
+                    wanted.append(name)
+        if step.pattern.rest is not None:
+            for name, spec in step.schema.attributes.items():
+                if name not in step.pattern.attributes and (spec.required or self._choices.below(2)):
+                    wanted.append(name)
+        return known, wanted
+
+    def _leaf(self, leaf: Leaf, shape: Shape, content: np.ndarray | None) -> None:
+        dtype = leaf.dtype
+        assert dtype is not None
+        self._shapes[leaf] = shape
+        if leaf.literal is not None:
+            given = leaf.literal.given
+            with np.errstate(all="ignore"):
+                self._arrays[leaf] = np.broadcast_to(np.asarray(given), shape).astype(dtype.numpy)
+        elif content is not None:
+            self._contents[leaf] = content
+            if not self._choices.one_in(3):
+                self._arrays[leaf] = content
+            else:
+                self.fixed[leaf.label] = content
+        elif self._constant[leaf]:
+            self._arrays[leaf] = constant(self._choices, dtype, shape)
+        if leaf in self._arrays:
+            array = self._arrays[leaf].copy()
+            array.flags.writeable = False
+            self._tensors[leaf] = _lifted(array)
+        else:
+            self._tensors[leaf] = new_input(leaf.label, tensor_type(dtype, shape))
+
+    def _call(self, step: Step, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call a step's operator, and answer with its attributes as the node keeps them."""
+        inputs = tuple(
+            None if g is None else self._tensors[g] if isinstance(g, Leaf) else self._results[g[0]][g[1]]
+            for g in step.inputs
+        )
+        if step.schema.maker is not None:  # the body depends on the types
+            returned = step.schema.maker(*inputs, **attributes)
+            self._results[step] = returned if isinstance(returned, tuple) else (returned,)
+            return attributes
+        normal = {
+            name: ROOT.attribute(step.schema, name, step.schema.attributes[name].kind, value, None)
+            if name in step.schema.attributes
+            else value
+            for name, value in sorted(attributes.items())
+        }
+        made = ROOT.call(step.schema, inputs, normal, _outputs(step), None)
+        self._results[step] = tuple(map(Tensor, made))
+        return normal
+
+    def _name_sizes(self, plan: Plan, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Make everything anew on inputs whose sizes have names, equal sizes one name."""
+        kept = self._tensors, self._results
+        self._tensors = dict(self._tensors)
+        for leaf, tensor in kept[0].items():
+            kind = tensor.type
+            if leaf not in self._arrays and leaf.label not in self.fixed and isinstance(kind, TensorType):
+                dims = [f"d{dim}" if isinstance(dim, int) and dim > 1 else dim for dim in kind.shape or ()]
+                condition = leaf.variable.condition if leaf.variable is not None else None
+                if isinstance(condition, TensorType) and condition.shape is not None:
+                    dims = [c if isinstance(c, int) else d for c, d in zip(condition.shape, dims, strict=True)]
+                self._named.update({f"d{dim}": dim for dim in kind.shape or () if isinstance(dim, int) and dim > 1})
+                self._tensors[leaf] = new_input(leaf.label, tensor_type(kind.dtype, dims))
+        self._results = {}
+        try:
+            for step, attributes in zip(plan.steps, calls, strict=True):
+                self._call(step, attributes)
+        except GraphError:  # what only known sizes allow
+            self._tensors, self._results = kept
+            self._named = {}
+
+
+def _outputs(step: Step) -> int:
+    least = step.schema.least_outputs
+    return max(step.count, least, 1) if step.schema.rule is None else 0
+
+
+def _lifted(array: np.ndarray) -> Tensor:
+    from ...tensor.lifting import constant as lifted
+
+    return Tensor(lifted(array, None))
+
+
+def constant(choices: Choices, dtype: DType, shape: Shape) -> np.ndarray:
+    """The contents of a constant that nothing demands: ones, zeros, one number, several."""
+    count = math.prod(shape)
+    kind = choices.below(8)
+    numbers: Any
+    if dtype.kind == "string":
+        return np.full(shape, choices.pick(["a", "", "b"]), object)
+    if dtype.kind == "bool":
+        return np.array([choices.below(2) for _ in range(count)] if kind > 3 else [kind % 2] * count, np.bool_).reshape(
+            shape
+        )
+    if kind < 4:
+        numbers = [[1, 0, 2, -1][kind] if dtype.kind != "uint" else [1, 0, 2, 3][kind]] * count
+    else:
+        random = np.random.default_rng(choices.byte())
+        numbers = random.integers(1 if dtype.kind == "uint" or kind < 6 else -5, 6, count)
+        if dtype.kind == "float" and kind != 4:
+            numbers = random.standard_normal(count) * (1 if kind < 7 else 4)
+    return np.asarray(numbers).astype(dtype.numpy).reshape(shape)
+
+
+def _applied(
+    rule: Rule, traced: TracedPattern, made: _Making, version: int, chosen: bytes
+) -> Instance | Misfit | Broken:
+    """The rule applied to an instance of its pattern."""
+    root = made.root
+    assert root is not None
+    names = ["result"] if len(traced.places) == 1 else [f"result_{place}" for place in traced.places]
+    outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
+    try:
+        before = build(outputs, inputs=made.inputs, name="before", opset=version)
+    except GraphError as error:
+        return Misfit("no instance", _first(error))
+    matcher = Matcher(traced, dict.fromkeys(before.graph.nodes, before.graph))
+    match = matcher.match(root)
+    if match is None:
+        return Misfit("no match", matcher.reason)
+    try:
+        returned = rule.replacement(match, traced)
+    except (UnknownOperator, SignatureError) as error:
+        return Misfit("unwritable", f"at opset {version}: {_first(error)}")
+    except Exception as error:
+        return Broken(before, f"the rule's function fails: {type(error).__name__}: {_first(error)}", chosen)
+    if returned is None:
+        return Misfit("declined", "the rule declined")
+    items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    if len(items) != len(names):
+        return Broken(before, f"the pattern has {len(names)} outputs, the replacement {len(items)}", chosen)
+    try:
+        tensors = [
+            item if isinstance(item, Handle) else _adopted(item, old)
+            for item, old in zip(items, outputs.values(), strict=True)
+        ]
+        after = build(dict(zip(names, tensors, strict=True)), inputs=made.inputs, name="after", opset=version)
+    except GraphError as error:
+        return Broken(before, f"the replacement makes no model: {_first(error)}", chosen)
+    kind = root.outputs[0].type
+    dtype = made.dtype
+    rank = len(kind.shape) if isinstance(kind, TensorType) and kind.shape is not None else None
+    traits = {"dtypes": str(dtype), "ranks": str(rank), "opsets": str(version)}
+    shown = {name: size_ for name, size_ in made.sizes.items() if not name.startswith("?")}
+    return Instance(before, after, made.fixed, shown, traits, chosen)
+
+
+def _adopted(item: Any, old: Tensor) -> Any:
+    from ...tracing import as_tensor
+
+    return as_tensor(item, "the replacement")

@@ -1,0 +1,234 @@
+"""`verify.rule`: instances of a rule's pattern, judged with and without the rule."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from ... import schemas
+from ...errors import GraphError, RuleError
+from ...rewriting.rules import Rule
+from ...sites import at, caller
+from ..draws import Found, draws, search
+from ..equivalence import refutation
+from ..judging import REFUTED, Judge, Judgement, ModelSide
+from ..verdicts import Refuted, Unfired, Verdict
+from .instances import Broken, Instance, Misfit, instance
+
+_BYTES = 96
+"""How many choices an instance has; those beyond are the simplest."""
+
+_PROBES = 400
+"""Instances that are made before any is judged, to learn which choices make the rule fire."""
+
+_KEPT = 120
+"""How many of those are kept."""
+
+_OFTEN = 0.2
+"""The share of instances that have to fire for any to be tried later."""
+
+_DRAWS = 3
+"""Inputs drawn for one instance."""
+
+_TRIES = 12
+"""Inputs on which a smaller instance is tried."""
+
+_SECONDS = 3.0
+"""How long what was found is made smaller; its input is made smaller after that."""
+
+_OLDEST, _NEWEST = 7, 26
+"""The opsets that instances have: those that ONNX Runtime runs."""
+
+_MILESTONES = frozenset({13, 17, 20, 21, 24})
+"""Opsets that are tried also where the pattern's operators are those of others, for the function may use newer ones."""
+
+
+def rule(
+    rule: Rule,
+    *,
+    examples: int = 100,
+    seed: int = 0,
+    opsets: Iterable[int] | None = None,
+    without: Sequence[str] = (),
+) -> Verdict:
+    """Whether a rewrite rule leaves what models compute as it is, tried on models made from its pattern.
+
+    From the pattern alone follow types, shapes, attribute values and constants that it admits: over dtypes, ranks,
+    broadcasts and opsets. Each such model is judged against the one that the rule makes of it, as `verify.equivalent`
+    does, without the type gate of `gd.rewrite`: another dtype or shape refutes.
+
+    >>> import graphdsl as gd
+    >>> from graphdsl import verify
+    >>> @gd.rule(lambda x, y: x - y)
+    ... def swap(x, y):
+    ...     return y - x
+    >>> verify.rule(swap)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    graphdsl.verify.Refuted: rule 'swap': other ...
+
+    Args:
+        rule: Made by `@gd.rule`. A condition in its function (returning None) narrows what is tried.
+        examples: How many inputs are judged, about; several for each instance of the pattern.
+        seed: Other seeds try other instances.
+        opsets: The opsets to try; by default those from 7 to 26 at which the pattern's operators differ.
+        without: Which edges of inputs to leave out, as for `verify.tensors`.
+
+    Raises:
+        Refuted: the rule changes what a model computes, or fails; `.before` and `.after` are the smallest models found,
+            `.feeds` the input.
+        Unfired: it fired on none of the instances.
+        RuleError: it is no rule, or its pattern can be written at none of the opsets.
+    """
+    if not isinstance(rule, Rule):
+        raise RuleError(f"verify.rule takes a rule made by @gd.rule, got {rule!r}" + at(caller()))
+    versions = _versions(rule, opsets)
+    verdict = Verdict(f"rule {rule.name!r}")
+    fitting = _probe(rule, versions, verdict, seed)
+    run = _Run(rule, versions, verdict)
+    strategies = [_choices(fitting, len(fitting) / _PROBES), st.data()]
+    found = search(run.judge, strategies, examples=max(1, examples // _DRAWS), seed=seed, shrinks=0)
+    if found is not None:
+        raise _refuted(rule, run.smaller(found, seed))
+    if not verdict.judged:
+        reasons = "".join(f"\n  {reason}" for reason in [*verdict.failed, *verdict.undefined][:3])
+        raise Unfired(f"rule {rule.name!r} fired, but none of its instances could be judged:{reasons}")
+    return verdict
+
+
+def _versions(rule: Rule, opsets: Iterable[int] | None) -> list[int]:
+    """The opsets to try, the default one first if it is among them."""
+    asked = list(range(_OLDEST, min(_NEWEST, schemas.NEWEST_OPSET) + 1)) if opsets is None else list(opsets)
+    kinds: dict[Any, int] = {}
+    problems: list[str] = []
+    for version in asked:
+        traced = rule.recipe.at(version)
+        if isinstance(traced, GraphError):
+            problems.append(str(traced))
+        else:
+            used = frozenset((node.schema.label, node.schema.since) for node in traced.nodes)
+            kinds[used if opsets is None and version not in _MILESTONES else version] = version
+    if not kinds:
+        why = f": {problems[0]}" if problems else ""
+        raise RuleError(f"rule {rule.name!r} can be written at none of the opsets {asked}{why}" + at(caller()))
+    return sorted(kinds.values(), key=lambda version: (abs(version - schemas.DEFAULT_OPSET), version))
+
+
+def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> list[bytes]:
+    """Choices on which the rule fires, simple ones first.
+
+    Raises:
+        Unfired: it fires on none.
+    """
+    random = np.random.default_rng(seed)
+    stages: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {}
+    fitting: list[tuple[int, bytes]] = []
+    for number in range(_PROBES):
+        raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
+        found = instance(rule, versions, raw)
+        stage = found.stage if isinstance(found, Misfit) else "fired"
+        stages[stage] += 1
+        if isinstance(found, Misfit):
+            reasons.setdefault(stage, Counter())[found.reason] += 1
+        else:
+            fitting.append((len(found.before.nodes), raw))
+    verdict.tried["instances"] = stages
+    if not fitting:
+        said = [f"  {stage} ({count})" + _most(reasons.get(stage)) for stage, count in stages.most_common()]
+        raise Unfired(
+            f"rule {rule.name!r} fired on none of {_PROBES} instances of its pattern, so nothing is known of it:\n"
+            + "\n".join(said)
+        )
+    if "unwritable" in reasons:
+        verdict.tried["unwritable"] = reasons["unwritable"]
+    return [raw for _, raw in fitting[:_KEPT]]
+
+
+def _most(reasons: Counter[str] | None) -> str:
+    return "" if not reasons else ": " + "; ".join(reason for reason, _ in reasons.most_common(2))
+
+
+def _choices(fitting: list[bytes], share: float) -> st.SearchStrategy[bytes]:
+    """Bytes that choose an instance; where few choices fire, those that did, or beginnings of them."""
+    if share >= _OFTEN:
+        return st.binary(min_size=_BYTES, max_size=_BYTES)
+    return st.builds(lambda raw, end: raw[:end], st.sampled_from(fitting), st.integers(0, 4 * _BYTES))
+
+
+class _Run:
+    """The instances of a rule that are judged."""
+
+    def __init__(self, rule: Rule, versions: Sequence[int], verdict: Verdict) -> None:
+        self._rule = rule
+        self._versions = versions
+        self._verdict = verdict
+        self._known: dict[bytes, Any] = {}
+
+    def judge(self, drawn: tuple[bytes, st.DataObject]) -> None:
+        """Judge one instance on some draws."""
+        raw, data = drawn
+        made = self._instance(raw)
+        if isinstance(made, Misfit):
+            return
+        if isinstance(made, Broken):
+            raise Found({}, Judgement(REFUTED, made.reason), made)
+        for name, value in made[0].traits.items():
+            self._verdict.tried.setdefault(name, Counter())[value] += 1
+        for _ in range(_DRAWS):
+            feeds = data.draw(draws(made[0].before, sizes=made[0].sizes)) | made[0].fixed
+            found = made[1].judge(feeds)
+            self._verdict.count(found)
+            if found.kind == REFUTED:
+                raise Found(feeds, found, made[0])
+
+    def _instance(self, raw: bytes) -> Any:
+        known = self._known.get(raw)
+        if known is None:
+            made = instance(self._rule, self._versions, raw)
+            known = (made, Judge(ModelSide(made.before), ModelSide(made.after))) if isinstance(made, Instance) else made
+            self._known[raw] = known
+        return known
+
+    def smaller(self, found: Found, seed: int) -> Found:
+        """A refutation by simpler choices, as many of them the simplest as can be, on an input made small."""
+        ends = monotonic() + _SECONDS
+        raw = bytearray(found.of.chosen)
+        step = len(raw)
+        while step:
+            for start in range(0, len(raw), step):
+                if monotonic() < ends and any(raw[start : start + step]):
+                    simpler = raw.copy()
+                    simpler[start : start + step] = bytes(len(simpler[start : start + step]))
+                    again = self._again(bytes(simpler), found, seed, examples=_TRIES, shrinks=0)
+                    if again is not None:
+                        found, raw = again, simpler
+            step //= 2
+        return self._again(bytes(raw), found, seed, examples=10 * _TRIES) or found
+
+    def _again(self, raw: bytes, found: Found, seed: int, **options: int) -> Found | None:
+        """The refutation of another instance, in the manner of one that was found."""
+        made = self._instance(raw)
+        if isinstance(made, Misfit) or isinstance(made, Broken) != isinstance(found.of, Broken):
+            return None
+        if isinstance(made, Broken):
+            return Found({}, Judgement(REFUTED, made.reason), made)
+
+        def test(drawn: tuple[dict[str, Any]]) -> None:
+            feeds = drawn[0] | made[0].fixed
+            judgement = made[1].judge(feeds, roundings=found.judgement.rounding)
+            if judgement.kind == REFUTED:
+                raise Found(feeds, judgement, made[0])
+
+        return search(test, [draws(made[0].before, sizes=made[0].sizes)], seed=seed, **options)
+
+
+def _refuted(rule: Rule, found: Found) -> Refuted:
+    what = f"rule {rule.name!r}"
+    if isinstance(found.of, Broken):
+        before = found.of.before
+        text = f"{what}: {found.judgement.reason}\n  on {before!r}"
+        return Refuted(text, feeds={}, judgement=found.judgement, before=before)
+    return refutation(what, found.of.before, found.of.after, found.feeds, found.judgement)

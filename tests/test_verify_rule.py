@@ -1,0 +1,215 @@
+"""`verify.rule`: which rules it refutes, how, and what it says of those that it does not."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rulebook import RIGHT, WRONG
+
+import graphdsl as gd
+from graphdsl import op, verify
+
+
+def rule(pattern: Callable[..., Any], function: Callable[..., Any], name: str = "it") -> gd.Rule:
+    return gd.rule(pattern, name=name)(function)
+
+
+def refuted(of: gd.Rule, **options: Any) -> verify.Refuted:
+    """The refutation of a rule."""
+    with pytest.raises(verify.Refuted) as caught:
+        verify.rule(of, **options)
+    return caught.value
+
+
+_SAMPLE = [
+    "a wrong axis",
+    "log of softmax",
+    "a lost broadcast",
+    "a cast that rounds",
+    "an integer overflow",
+    "lost pads",
+]
+_STAND = ["reassociation", "a reciprocal", "sigmoid written out", "gemm"]
+
+
+@pytest.mark.parametrize("name", [n if n in _SAMPLE else pytest.param(n, marks=pytest.mark.full) for n in WRONG])
+def test_a_wrong_rule_is_refuted(name: str) -> None:
+    found = refuted(WRONG[name])
+    assert str(found).startswith(f"rule {name!r}: ")
+
+
+@pytest.mark.parametrize("name", [n if n in _STAND else pytest.param(n, marks=pytest.mark.full) for n in RIGHT])
+def test_a_right_rule_is_let_stand(name: str) -> None:
+    verdict = verify.rule(RIGHT[name], examples=100)
+    assert verdict.judged >= 40 and verdict.tried["instances"]["fired"] > 20
+
+
+def test_a_refutation_is_small_and_tells_the_models() -> None:
+    found = refuted(WRONG["swapped operands"])
+    assert found.before is not None and found.after is not None
+    assert [node.op_type for node in found.before.graph.nodes] == ["Sub"]
+    assert sorted(found.feeds) == ["x", "y"] and all(array.size <= 2 for array in found.feeds.values())
+    assert sorted(np.concatenate([found.feeds["x"], found.feeds["y"]]).tolist()) == [0, 0, 0, 1]
+    lines = str(found).splitlines()
+    assert lines[:2] == ["rule 'swapped operands': other numbers, by 2 of their size", "  output 'result'"]
+    assert lines[-2:] == [f"  for {name} = array({found.feeds[name].tolist()}, float32)" for name in "xy"]
+
+
+def test_the_script_of_a_refutation_runs_on_its_own_and_fails(tmp_path: Path) -> None:
+    file = tmp_path / "repro.py"
+    file.write_text(refuted(WRONG["an integer overflow"]).script, encoding="utf-8")
+    root = str(Path(gd.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": root}, timeout=120
+    )
+    assert done.returncode == 1 and "graphdsl.verify.Refuted: models 'before' and 'after': other values" in done.stderr
+
+
+def test_the_verdict_is_a_short_table() -> None:
+    verdict = verify.rule(RIGHT["gemm"], examples=30)
+    lines = str(verdict).splitlines()
+    assert lines[0] == "rule 'gemm': not refuted"
+    assert lines[1].split()[0] == "agree"
+    assert {"instances", "dtypes", "ranks", "opsets"} <= {line.split()[0] for line in lines[1:]}
+    assert verdict.tried["ranks"].keys() == {"2"} and "float32" in verdict.tried["dtypes"]
+
+
+def test_a_condition_narrows_what_is_tried() -> None:
+    def only_ones(x: gd.Tensor, c: gd.Tensor) -> gd.Tensor | None:
+        return x if c.value is not None and c.shape == () and c.value == 1 else None
+
+    verdict = verify.rule(rule(lambda x, c: op.Mul(x, c), only_ones), examples=60)
+    assert verdict.judged > 30 and verdict.tried["instances"]["declined"] > verdict.tried["instances"]["fired"] > 0
+    found = refuted(rule(lambda x, c: op.Mul(x, c), lambda x, c: x if c.value is not None and c.shape == () else None))
+    assert found.judgement.reason.startswith("other ")
+
+
+def test_a_rule_that_never_fires_is_reported_with_the_reasons() -> None:
+    with pytest.raises(verify.Unfired) as caught:
+        verify.rule(rule(lambda x: op.Relu(x), lambda x: None))
+    assert str(caught.value) == (
+        "rule 'it' fired on none of 400 instances of its pattern, so nothing is known of it:\n"
+        "  declined (400): the rule declined"
+    )
+
+
+def test_a_function_that_fails_refutes() -> None:
+    found = refuted(WRONG["swapped matrices"])
+    assert found.judgement.reason.startswith("the rule's function fails: InferenceError: MatMul: ")
+    assert found.before is not None and found.feeds == {}
+    found = refuted(rule(lambda x: op.Relu(x), lambda x: (x, x)))
+    assert found.judgement.reason == "the pattern has 1 outputs, the replacement 2"
+
+
+def test_only_a_rule_is_taken() -> None:
+    with pytest.raises(gd.RuleError, match=r"verify.rule takes a rule made by @gd.rule, got 3"):
+        verify.rule(3)  # type: ignore[arg-type]
+    with pytest.raises(gd.RuleError, match=r"rule 'gelu' can be written at none of the opsets \[13\]: 'Gelu' exists"):
+        verify.rule(rule(lambda x: op.Gelu(x), lambda x: x, "gelu"), opsets=[13])
+
+
+def test_opsets_can_be_chosen() -> None:
+    verdict = verify.rule(RIGHT["relu twice"], opsets=[9, 15], examples=60)
+    assert verdict.tried["opsets"].keys() == {"9", "15"}
+
+
+# What patterns may hold
+
+
+def test_optional_inputs() -> None:
+    def pattern(x: Any, low: Any = None, high: Any = None) -> Any:
+        return op.Clip(op.Clip(x, low, high), low, high)
+
+    def once(x: gd.Tensor, low: gd.Tensor | None, high: gd.Tensor | None) -> gd.Tensor:
+        return op.Clip(x, low, high)
+
+    assert verify.rule(rule(pattern, once), opsets=[21], examples=60).judged > 30
+    refuted(rule(pattern, lambda x, low, high: op.Clip(x, low)), opsets=[21])
+
+
+def test_variadic_inputs() -> None:
+    pattern = lambda *xs, a: op.Relu(op.Concat(*xs, axis=a))  # noqa: E731
+    assert verify.rule(rule(pattern, lambda *xs, a: op.Concat(*map(op.Relu, xs), axis=a)), examples=60).judged > 30
+    refuted(rule(pattern, lambda *xs, a: op.Relu(op.Concat(*xs[::-1], axis=a))))
+
+
+def test_several_outputs() -> None:
+    def pattern(x: Any, a: Any) -> Any:
+        return op.Split(x, axis=a, num_outputs=2, outputs=2)
+
+    assert verify.rule(rule(pattern, lambda x, a: op.Split(x, axis=a, num_outputs=2)), examples=40).judged > 10
+    found = refuted(rule(pattern, lambda x, a: op.Split(x, axis=a, num_outputs=2)[::-1]))
+    assert found.judgement.reason
+
+
+def test_choices_of_patterns() -> None:
+    pattern = lambda x: op.Relu(gd.any_of(op.Relu(x), op.Abs(x)))  # noqa: E731
+    found = refuted(rule(pattern, lambda x: op.Relu(x)))
+    assert [node.op_type for node in found.before.graph.nodes] == ["Abs", "Relu"]  # type: ignore[union-attr]
+    right = lambda x: op.Relu(gd.any_of(op.Relu(x), op.Max(x)))  # noqa: E731
+    assert verify.rule(rule(right, lambda x: op.Relu(x)), examples=60).judged > 30
+
+
+def test_all_other_attributes() -> None:
+    def pattern(x: Any, w: Any, **attrs: Any) -> Any:
+        return op.Neg(op.Conv(x, w, **attrs))
+
+    assert verify.rule(rule(pattern, lambda x, w, **attrs: op.Conv(x, op.Neg(w), **attrs)), examples=60).judged > 30
+    refuted(rule(pattern, lambda x, w, **attrs: op.Conv(x, op.Neg(w))))
+
+
+def test_conditions_on_types() -> None:
+    def pattern(x: Any = gd.float32["n", 3], y: Any = gd.float32[3]) -> Any:
+        return x * y
+
+    verdict = verify.rule(rule(pattern, lambda x, y: y * x), examples=30)
+    assert verdict.tried["dtypes"].keys() == {"float32"} and verdict.tried["ranks"].keys() == {"2"}
+    found = refuted(rule(pattern, lambda x, y: x + y))
+    assert found.feeds["x"].shape[1:] == (3,) and found.feeds["y"].shape == (3,)
+
+
+def test_lists_and_bitwise_operators() -> None:
+    flat = rule(lambda x: op.Reshape(x, [-1]), lambda x: op.Squeeze(op.Flatten(x, axis=0), [0]))
+    assert verify.rule(flat, opsets=[13, 21], examples=30).judged > 10
+    assert verify.rule(rule(lambda x, y: x & y, lambda x, y: y & x), examples=60).judged > 30
+    refuted(rule(lambda x, y: x & y, lambda x, y: x))
+
+
+def test_local_functions_of_a_domain_of_ones_own() -> None:
+    @gd.function(domain="my.rules")
+    def scaled(a: gd.Tensor, b: gd.Tensor) -> gd.Tensor:
+        return 2 * a + b
+
+    assert verify.rule(rule(lambda x, y: scaled(x, y), lambda x, y: x + x + y), examples=30).judged > 10
+    refuted(rule(lambda x, y: scaled(x, y), lambda x, y: x + y + y))
+
+
+def test_operators_with_a_numpy_body() -> None:
+    @gd.custom_op("my.rules::Twice")
+    def twice(x: Any) -> Any:
+        return x
+
+    twice.numpy(lambda x: x + x)
+
+    assert verify.rule(rule(lambda x: twice(x), lambda x: x + x), examples=30).judged > 10
+    refuted(rule(lambda x: twice(x), lambda x: x * x))
+
+
+def test_operators_that_nothing_computes_are_reported() -> None:
+    @gd.custom_op("my.rules::Mystery")
+    def mystery(x: Any) -> Any:
+        return x
+
+    with pytest.raises(verify.Unfired, match="none of its instances could be judged"):
+        verify.rule(rule(lambda x: mystery(x), lambda x: x))
+
+
+def test_runs_without_the_type_gate() -> None:
+    found = refuted(rule(lambda x: op.Relu(x), lambda x: op.Unsqueeze(op.Relu(x), [0])))
+    assert found.judgement.reason.startswith("shape ")
+    found = refuted(rule(lambda x, y: x < y, lambda x, y: op.Cast(x < y, to=gd.uint8)))
+    assert found.judgement.reason == "uint8 instead of bool"
