@@ -82,13 +82,18 @@ def _cuts(lacking: Sequence[Value], given: Sequence[Value], ends: Sequence[Value
     for extra in (lacking, _meeting(lacking, given, ends), _narrowest(lacking, given, ends)):
         if not extra:
             continue
-        cut = [*given, *extra]
+        cut = [*given, *(extra if extra is lacking else sorted(extra, key=_order))]
         nodes, reached, met = between(ends, set(cut))
         if any(value.default is None for value in reached) or any(v.node and v.type is None for v in extra):
             continue
         if met not in seen and (nodes or not seen):
             seen.append(met)
             yield [value for value in cut if value in met]
+
+
+def _order(value: Value) -> int:
+    """When a tensor was made."""
+    return value.node.order if value.node is not None else value.order if isinstance(value, Input) else 0
 
 
 def _meeting(lacking: Sequence[Value], given: Sequence[Value], ends: Sequence[Value]) -> list[Value]:
