@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ def test_loaded_tensors_are_known_by_the_names_that_emission_gives_them(path: Pa
 
 PROGRAM = """
 import sys
+from itertools import pairwise
 from pathlib import Path
 import graphdsl as gd
 
@@ -181,8 +183,8 @@ def test_a_tensor_of_no_known_type_cannot_be_an_input() -> None:
     with pytest.raises(gd.GraphError) as caught:
         gd.extract(proto, ["h"], ["y"])
     assert str(caught.value).splitlines()[0] == (
-        "gd.extract: the type of 'h', made by other::Thing, is not known, and a model declares the types of its inputs; "
-        "cut elsewhere"
+        "gd.extract: the type of 'h', made by other::Thing, is not known, and a model declares the types of its "
+        "inputs; cut elsewhere"
     )
 
 
@@ -288,7 +290,7 @@ def test_many_parts_of_one_model_share_its_index(monkeypatch: pytest.MonkeyPatch
         prepare(self, of)
 
     monkeypatch.setattr(Tensors, "__init__", counted)
-    for first, last in zip(made[:40], made[1:41], strict=True):
+    for first, last in pairwise(made[:41]):
         try:
             gd.extract(model, [first], [last])
         except gd.MissingInputs as error:
