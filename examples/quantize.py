@@ -20,7 +20,7 @@ from PIL import Image
 from super_resolution import HELD_OUT, PHOTOGRAPHS, shrink
 
 import graphdsl as gd
-from graphdsl import op
+from graphdsl import debug, op
 
 CALIBRATION = ["rocket.jpg", "motorcycle_left.png", "camera.png"]  # photographs that the network was trained on
 
@@ -117,6 +117,9 @@ def main() -> int:
         error = np.sqrt(np.mean([np.mean((a - b) ** 2) for a, b in zip(found, expected, strict=True)]))
         qualities[label] = psnr(found, truth)
         print(f"{label:<24}{path.stat().st_size / 1024:>6.0f}{1000 * taken:>8.0f}{qualities[label]:>8.2f}{error:>9.5f}")
+    print("\nLayer by layer, the error of int8, and what of it each layer makes, of the largest element:")
+    for row in debug.compare(model, models["int8, by a rule"], feeds[0]).rows:
+        print(f"{row.name:<16}{row.accumulated.relative:>8.4f}{row.local.relative:>8.4f}")
     right = qualities["float32"] > bicubic and min(qualities.values()) > qualities["float32"] - 0.5
     return 0 if right else 1
 

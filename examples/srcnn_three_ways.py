@@ -8,9 +8,6 @@ the language the factor is an input. What the module should not do, such as clip
 it is exported, is appended to the exported model instead.
 """
 
-import io
-import warnings
-
 import numpy as np
 import torch
 from PIL import Image
@@ -19,7 +16,7 @@ from torch import nn
 from train_srcnn import SRCNN, pixels
 
 import graphdsl as gd
-from graphdsl import op
+from graphdsl import debug, op
 
 
 def enlarge(image, scales, weights):
@@ -65,18 +62,6 @@ class WithFactor(nn.Module):
         return self.network(image, factor.item())
 
 
-def traced(module, image):
-    """What the older exporter makes of the module at factor 3."""
-    file = io.BytesIO()
-    names = ["image", "factor"]
-    sizes = {"image": {0: "n", 2: "h", 3: "w"}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        arguments = (image, torch.tensor(3))
-        torch.onnx.export(module, arguments, file, dynamo=False, input_names=names, dynamic_axes=sizes)
-    return gd.load(file.getvalue())
-
-
 def main() -> int:
     photo = np.asarray(Image.open(PHOTOGRAPHS / "astronaut.png").convert("RGB").crop((180, 60, 244, 108)))
     network = SRCNN.load()
@@ -96,10 +81,17 @@ def main() -> int:
             right &= error < 2e-5
             print(f"{label:<26}{found.shape[3]} x {found.shape[2]}, at most {error:.1e} from torch")
 
-    export = traced(WithFactor(network), image)
+    sizes = {"image": {0: "n", 2: "h", 3: "w"}}
+    arguments = {"input_names": ["image", "factor"], "dynamic_axes": sizes, "dynamo": False}
+    try:
+        debug.from_torch(WithFactor(network), (image, torch.tensor(3)), **arguments)
+        right = False
+    except gd.ExportError as refusal:
+        print(f"\nExported from torch with a factor: {str(refusal).splitlines()[0]}")
+    export = debug.from_torch(WithFactor(network), (image, torch.tensor(3)), check=False, **arguments)
     names = [value.name for value in export.inputs]
     right &= names == ["image"]
-    print(f"\nExported from torch with a factor, the inputs are {names}: the factor is frozen.")
+    print(f"Unchecked, the export has the inputs {names}: the factor is frozen.")
 
     @gd.model(opset=export.opset)
     def finished(photo: gd.uint8["h", "w", 3]):

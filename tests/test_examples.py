@@ -17,6 +17,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "faster_encoder.py": ["--out", "encoders"],
     "espcn.py": ["--out", "pictures"],
     "cut_and_change.py": [],
+    "find_the_layer.py": ["--out", "alignment"],
     "linear_function.py": [],
     "quantize.py": ["--out", "models"],
     "sentence_encoder.py": [],

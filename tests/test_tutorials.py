@@ -1,9 +1,5 @@
 """The networks of the examples, each against the same network in torch, and against torch's exports, loaded by us."""
 
-import io
-import warnings
-from typing import Any
-
 import custom_operators
 import dynamic_axes
 import espcn
@@ -15,18 +11,7 @@ import train_espcn
 from safetensors.numpy import load_file
 
 import graphdsl as gd
-
-
-def export(module: torch.nn.Module, arguments: tuple[Any, ...], *, dynamo: bool, **options: Any) -> gd.Model:
-    """What one of torch's exporters makes of a module, loaded."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if dynamo:
-            return gd.load(torch.onnx.export(module, arguments, dynamo=True, verbose=False, **options).model_proto)
-        file = io.BytesIO()
-        torch.onnx.export(module, arguments, file, dynamo=False, **options)
-        return gd.load(file.getvalue())
-
+from graphdsl import debug
 
 # ESPCN
 
@@ -53,7 +38,7 @@ def test_espcn_is_its_twin_in_torch(weights: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_espcn_is_what_torch_exports(weights: dict[str, np.ndarray], dynamo: bool) -> None:
     y = noise(1, 1, 9, 8)
-    exported = export(train_espcn.ESPCN.load(), (torch.from_numpy(y),), dynamo=dynamo)
+    exported = debug.from_torch(train_espcn.ESPCN.load(), (torch.from_numpy(y),), dynamo=dynamo)
     ours = espcn.network(weights)
     kinds = [node.op_type for node in exported.nodes if node.op_type in ("Conv", "Relu", "DepthToSpace")]
     assert kinds == [node.op_type for node in ours.nodes]
@@ -62,7 +47,7 @@ def test_espcn_is_what_torch_exports(weights: dict[str, np.ndarray], dynamo: boo
 
 def test_weights_come_by_name_from_a_state_dict_with_a_prefix(weights: dict[str, np.ndarray]) -> None:
     state = {f"module.generator.{name}": 2 * tensor for name, tensor in train_espcn.ESPCN.load().state_dict().items()}
-    exported = export(train_espcn.ESPCN.load(), (torch.zeros(1, 1, 9, 8),), dynamo=False)
+    exported = debug.from_torch(train_espcn.ESPCN.load(), (torch.zeros(1, 1, 9, 8),), dynamo=False)
     doubled = gd.with_weights(exported, state, rename=lambda name: name.removeprefix("module.generator."))
     y = noise(1, 1, 9, 8)
     np.testing.assert_array_equal(doubled(y), espcn.network({n: 2 * w for n, w in weights.items()})(y))
