@@ -90,19 +90,24 @@ class FeedError(GraphError, TypeError, ValueError):
     """The arrays given to a model do not fit its inputs."""
 
 
+Path = str | tuple[str, ...]
+"""A tensor by name, or by the path to it inside a body."""
+
+
 class MissingInputs(GraphError, ValueError):
     """A cut leaves out inputs that its outputs need.
 
     `missing` are their names, `paths` the shortest way by which the outputs need each (names of tensors, an output
-    first), `suggested` the inputs of cuts that would do, each a tuple to give as `inputs`.
+    first), `suggested` the inputs of cuts that would do, each a tuple to give as `inputs`. A tensor in a body is
+    written as the path to it.
     """
 
     def __init__(
         self,
         message: str,
-        missing: Sequence[str] = (),
-        paths: Mapping[str, Sequence[str]] | None = None,
-        suggested: Sequence[Sequence[str]] = (),
+        missing: Sequence[Path] = (),
+        paths: Mapping[Path, Sequence[Path]] | None = None,
+        suggested: Sequence[Sequence[Path]] = (),
     ) -> None:
         super().__init__(message)
         self.missing = tuple(missing)

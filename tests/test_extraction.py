@@ -253,7 +253,6 @@ def test_values_of_unknown_size_are_measured_before_they_are_put_into_chunks() -
 
 
 def test_a_bar_counts_tensors(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("tqdm")
     model = diamond()
     list(gd.run_intermediates(model, feeds(model), memory=1, progress=True))
     assert "4/4" in capsys.readouterr().err
