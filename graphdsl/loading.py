@@ -21,7 +21,16 @@ from .emission import imported
 from .errors import GraphError, LoadError, TypeSpecError
 from .fitting import misfits
 from .garbage import undisturbed
-from .guarding import DEEPEST, TOO_DEEP, DataFiles, checked_model, checked_sparse, checked_tensor, checked_text
+from .guarding import (
+    DEEPEST,
+    TOO_DEEP,
+    DataFiles,
+    checked_model,
+    checked_sparse,
+    checked_tensor,
+    checked_text,
+    plain_domain,
+)
 from .inference import infer
 from .ir import (
     NO_ATTRIBUTES,
@@ -124,8 +133,10 @@ def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allo
             return _Loader(proto, DataFiles(folder, allow_hard_links=allow_hard_links)).model()
     except LoadError as error:
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
-    except (TypeSpecError, RecursionError) as error:
+    except TypeSpecError as error:
         raise LoadError(f"{_label(source)}: {error}" + at(site)) from error
+    except RecursionError:
+        raise LoadError(f"{_label(source)}: functions call each other too deeply to be followed" + at(site)) from None
 
 
 def opened(model: ModelData | Source) -> Model:
@@ -230,7 +241,7 @@ class _Loader:
         proto = self._proto
         checked_text(proto, "graph", "functions")
         for function in proto.functions:
-            self._functions[_domain(function.domain), function.name, function.overload] = function
+            self._functions[plain_domain(function.domain), function.name, function.overload] = function
         functions = tuple(self._callee(key).function for key in self._functions)
         data: dict[str, Any] = {}
         trace = LoadedTrace(f"model {proto.graph.name!r}", None, lambda: settle_types(data["graph"]))
@@ -460,7 +471,7 @@ class _Loader:
 
     def _schema(self, written: tuple[str, str, str]) -> Schema:
         domain, name, overload = written
-        key = (_domain(domain), name, overload)
+        key = (plain_domain(domain), name, overload)
         found = self._schemas.get(key)
         if found is None:
             found = self._schemas[key] = self._callee(key) if key in self._functions else self._operator(key)
@@ -565,10 +576,6 @@ def _unknown(domain: str, name: str, version: int) -> Schema:
         outputs=(schemas.Parameter("outputs", "R", frozenset(), False, True, False, 0),),
         attributes={},
     )
-
-
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
 
 
 def _declared_type(info: onnx.ValueInfoProto) -> Type | None:

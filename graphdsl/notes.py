@@ -13,10 +13,14 @@ from .runtime import opens
 from .sites import at
 from .tensor.calling import Trace
 from .types import TensorType, Type, from_proto
-from .walk import graphs
+from .walk import expanded_size, graphs
 
 _MOST_TRIED = 200
 """How many different nodes are tried one by one, where a model as a whole does not run."""
+
+
+_MOST_EXPANDED = 20_000
+"""ONNX Runtime expands functions in a time that grows with the square of their nodes: 33 s for 65,000."""
 
 
 def label(node: Node) -> str:
@@ -83,6 +87,9 @@ def _size(size: Any) -> str:
 
 def not_runnable(model: ModelData) -> Iterator[str]:
     """Why ONNX Runtime here does not load the model, if it does not: every node that is in the way."""
+    if model.functions and (size := expanded_size(model.graph)) > _MOST_EXPANDED:
+        yield f"not tried on ONNX Runtime, which takes very long to expand functions: they make {size} nodes"
+        return
     try:
         problem = opens(model)
     except MissingRuntime:

@@ -178,6 +178,25 @@ def functions(called_operators: Iterable[Schema]) -> tuple[Function, ...]:
     return tuple(found)
 
 
+def expanded_size(graph: Graph) -> int:
+    """How many nodes a graph has, bodies included, when all calls of local functions are expanded."""
+    sizes: dict[Function, int] = {}
+    stack: list[tuple[Function | None, Graph]] = [(None, graph)]
+    total = 0
+    while stack:
+        function, part = stack[-1]
+        called = [node.schema.function for inner in graphs(part) for node in inner.nodes]
+        waiting = [callee for callee in dict.fromkeys(called) if callee is not None and callee not in sizes]
+        if waiting:
+            stack += [(callee, callee.graph) for callee in waiting]
+            continue
+        total = sum(1 if callee is None else sizes[callee] for callee in called)
+        if function is not None:
+            sizes[function] = total
+        stack.pop()
+    return total
+
+
 def constants(graph: Graph) -> tuple[Constant, ...]:
     """The constants that a graph and its bodies use, each once, in order of first use."""
     found: dict[Constant, None] = {}

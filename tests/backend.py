@@ -18,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ class Verdict:
     """The operators of the model."""
 
 
+@lru_cache(1)
 def node_cases() -> list[Case]:
     """The cases of one operator each, some also expanded into other operators."""
     from onnx.backend.test.case.node import collect_testcases

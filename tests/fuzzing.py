@@ -18,11 +18,12 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import onnx
-from backend import FOLDER
+from backend import FOLDER, node_cases
 from workers import Crash, each
 
 import graphdsl as gd
@@ -34,18 +35,15 @@ MEMORY = 3 << 30
 """How many bytes of address space a worker may take more than it has at the start."""
 
 
+@lru_cache(1)
 def seeds() -> list[bytes]:
     """Small real models of every kind: bodies, functions, sequences, strings, sparse tensors, old opsets."""
-    paths = sorted((FOLDER / "node").glob("test_*/model.onnx")) or []
-    paths += sorted(FOLDER.glob("simple/*/model.onnx")) + sorted(FOLDER.glob("pytorch-*/*/model.onnx"))[::10]
-    paths += sorted((FOLDER / "light").glob("*.onnx"))[:2]
-    stored = [path.read_bytes() for path in paths]
-    from onnx.backend.test.case.node import collect_testcases
-
-    cases = [case.model.SerializeToString() for case in collect_testcases(None)[::6]]
+    paths = sorted(FOLDER.glob("simple/*/model.onnx")) + sorted(FOLDER.glob("pytorch-*/*/model.onnx"))[::10]
+    stored = [path.read_bytes() for path in [*paths, *sorted((FOLDER / "light").glob("*.onnx"))[:2]]]
     kinds = ("Loop", "If", "Scan", "SequenceMap", "Constant")
-    wanted = [c.model for c in collect_testcases(None) if any(n.op_type in kinds for n in c.model.graph.node)]
-    return [raw for raw in stored + cases + [m.SerializeToString() for m in wanted] if len(raw) < 200_000]
+    models = [case.model for case in node_cases()]
+    models = models[::6] + [model for model in models if any(node.op_type in kinds for node in model.graph.node)]
+    return [raw for raw in [*stored, *(model.SerializeToString() for model in models)] if len(raw) < 200_000]
 
 
 _INTEGERS = (-1, 0, 1, 2, 7, 16, 127, 255, 2**31 - 1, -(2**31), 2**62, 2**63 - 1, -(2**63))
@@ -221,6 +219,12 @@ def attempt(raw: bytes) -> str:
 def _address_space() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
+
+
+def fuzz_one(raw: bytes) -> str:
+    """What came of one model, tried in a process of its own."""
+    ((_, result),) = each(attempt, [raw], 1)
+    return f"FOUND: the process died: {result.reason}" if isinstance(result, Crash) else str(result)
 
 
 def fuzz(numbers: range, processes: int = 1) -> tuple[Counter[str], dict[int, str]]:
