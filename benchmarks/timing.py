@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from time import process_time
 
-PACKAGES = ("onnx-graphdsl", "onnx", "onnx-ir", "onnxscript", "spox", "numpy", "protobuf")
+PACKAGES = (*("onnx-graphdsl", "onnx", "onnx-ir", "onnxscript", "onnx-graphsurgeon", "spox", "numpy", "protobuf"),)
 
 
 def seconds(work: Callable[[], object]) -> float:
