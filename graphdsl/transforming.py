@@ -360,7 +360,7 @@ def called_again(
         made = trace.call(schema, handles, attributes, len(node.outputs), node.site, info)
     except InferenceError:
         from_file = node.info is not None and node.info.kept is not None
-        if not from_file or schema is not node.schema or not _same_dtypes(inputs, node.inputs):
+        if not from_file or not _same_dtypes(inputs, node.inputs):
             raise
         made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
     for before, after in zip(node.outputs, made, strict=True):

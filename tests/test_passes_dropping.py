@@ -19,6 +19,7 @@ R = gd.passes.rules
         (R.drop_identity, "u = Identity(x) y = Relu(u)", ["y = Relu(x)"]),
         (R.drop_dropout, "u = Dropout(x) y = Relu(u)", ["y = Relu(x)"]),
         (R.cast_to_own_dtype, "u = Cast<to=1>(x) y = Relu(u)", ["y = Relu(x)"]),
+        (R.cast_like_known, "u = CastLike(x, x) y = Relu(u)", ["y = Relu(x)"]),
         (R.transpose_of_nothing, "u = Transpose<perm=[0, 1]>(x) y = Relu(u)", ["y = Relu(x)"]),
         (R.reshape_to_own_shape, "s = Constant<value_ints=[3, -1]>() u = Reshape(x, s) y = Relu(u)", ["y = Relu(x)"]),
         (R.flatten_to_own_shape, "u = Flatten(x) y = Relu(u)", ["y = Relu(x)"]),
@@ -43,7 +44,7 @@ def test_a_rule_drops_what_gives_its_input_back(rule: gd.Rule, before: str, afte
     assert lines(result.model) == after
     assert result.applied == {rule.name: 1}
     applied(lambda m: gd.rewrite(m, rule).model, model)
-    every_pass = gd.compose(P.drop_identity, P.drop_noops)
+    every_pass = gd.compose(P.drop_identity, P.drop_noops, P.merge_casts)
     assert lines(every_pass(model)) == after
 
 
@@ -128,6 +129,25 @@ def test_bodies_and_functions_are_reached() -> None:
         "  else_branch: q = my.f(x)",
     ]
     assert [node.op_type for node in after.functions[0].graph.nodes] == ["Exp"]
+
+
+def test_types_that_are_not_known_are_no_obstacle() -> None:
+    """In a local function of a file nothing is known of its inputs."""
+    functions = """<domain: "my", opset_import: ["" : 17]> f (a, b) => (c) {
+        s = Constant<value_ints=[-1]>() k = Constant<value_float=1.0>() n = Constant<value_ints=[1]>()
+        d = Cast<to=7>(a) e = Cast<to=1>(d) g = Reshape(e, s) h = Reshape(g, s) i = Transpose<perm=[0]>(h)
+        j = Mul(i, k) l = MatMul(j, b) m = Add(l, b) o = Expand(m, n) p = Slice(o, n, s) q = CastLike(p, b)
+        r = Flatten(q) t = Identity(r) c = Add(t, r)
+    }"""
+    main = "g (float[x] a, float[x] b) => (float[y,z] c) { c = my.f(a, b) }"
+    model = parsed(main, imports=', "my" : 1', functions=functions)
+    for name in R.__all__:
+        gd.rewrite(model, getattr(R, name)).model.to_proto()
+    for name in P.__all__:
+        if callable(getattr(P, name)) and not name.endswith("_dimensions"):
+            getattr(P, name)(model).to_proto()
+    left = [node.op_type for node in P.simplify(model).functions[0].graph.nodes]
+    assert left.count("Reshape") == 1 and not {"Mul", "Identity"} & set(left)
 
 
 def test_markers_become_identities() -> None:

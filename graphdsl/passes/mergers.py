@@ -12,7 +12,7 @@ RESHAPES = (
     rules.squeeze_of_unsqueeze,
     rules.reshape_to_own_shape,
 )
-CASTS = (rules.merge_casts, rules.cast_to_own_dtype)
+CASTS = (rules.merge_casts, rules.cast_to_own_dtype, rules.cast_like_known)
 PADS = (rules.merge_pads, rules.pad_by_nothing, rules.pad_into_conv)
 
 

@@ -16,6 +16,7 @@ from .fusion import (
     tanh_gelu,
 )
 from .identities import (
+    cast_like_known,
     cast_to_own_dtype,
     concat_of_one,
     drop_dropout,
@@ -47,6 +48,7 @@ __all__ = [
     "add_into_conv_transpose",
     "batch_norm_into_conv",
     "batch_norm_into_conv_transpose",
+    "cast_like_known",
     "cast_to_own_dtype",
     "concat_of_one",
     "drop_dropout",

@@ -11,6 +11,7 @@ from ...rewriting import any_of, rule
 from ...schemas import opset_in_force
 from ...tensor import Tensor
 from ...types import bfloat16, float16, float32, float64
+from .known import dtype_of, rank_of, shape_of
 
 _COMPUTED = (float32, float16, bfloat16)
 """The dtypes in which the fused operators of the standard are computed in float32, or better."""
@@ -83,12 +84,12 @@ def batch_norm_into_conv_transpose(
     return None if found is None else op.ConvTranspose(x, *found, **attrs)
 
 
-def _biased(y: Tensor, w: Tensor, b: Tensor | None, c: Tensor, channels: Any) -> Tensor | None:
+def _biased(w: Tensor, b: Tensor | None, c: Tensor, channels: Any) -> Tensor | None:
     """The bias of a convolution after which a constant is added; None where that differs within a channel."""
-    rank = w.rank
+    rank = rank_of(w)
     if c.value is None or (b is not None and b.value is None) or rank is None or c.value.ndim > rank:
         return None
-    if y.dtype.kind != "float" or not isinstance(channels, int):
+    if w.dtype.kind != "float" or not isinstance(channels, int):
         return None
     shape = (1,) * (rank - c.value.ndim) + c.value.shape
     if any(size != 1 for axis, size in enumerate(shape) if axis != 1) or shape[1] not in (1, channels):
@@ -109,28 +110,30 @@ def _transposed_added(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> An
 @rule(_convolution_added)
 def add_into_conv(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
     """Conv(x) + c is Conv(x) with another bias, if c is one number for each channel."""
-    found = _biased(x, w, b, c, w.shape[0] if w.shape else None)
+    shape = shape_of(w)
+    found = _biased(w, b, c, shape[0] if shape else None)
     return None if found is None else op.Conv(x, w, found, **attrs)
 
 
 @rule(_transposed_added)
 def add_into_conv_transpose(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
     """ConvTranspose(x) + c is ConvTranspose(x) with another bias, if c is one number for each channel."""
-    each = w.shape[1] if w.shape else None
+    shape = shape_of(w)
+    each = shape[1] if shape else None
     channels = each * int(attrs.get("group", 1)) if isinstance(each, int) else None
-    found = _biased(x, w, b, c, channels)
+    found = _biased(w, b, c, channels)
     return None if found is None else op.ConvTranspose(x, w, found, **attrs)
 
 
 @rule(lambda a, b, c: a @ b + c)
 def matmul_add_to_gemm(a: Tensor, b: Tensor, c: Tensor) -> Tensor | None:
     """a @ b + c of matrices is Gemm(a, b, c)."""
-    if a.dtype.kind != "float" or a.rank != 2 or b.rank != 2 or opset_in_force() < 7:
+    left, right, added, dtype = shape_of(a), shape_of(b), shape_of(c), dtype_of(a)
+    if dtype is None or dtype.kind != "float" or left is None or right is None or added is None:
         return None
-    rows, columns = (a.shape or (None, None))[0], (b.shape or (None, None))[1]
-    if c.shape is None or len(c.shape) > 2:
+    if len(left) != 2 or len(right) != 2 or len(added) > 2 or opset_in_force() < 7:
         return None
-    for size, wanted in zip(reversed(c.shape), (columns, rows), strict=False):
+    for size, wanted in zip(reversed(added), (right[1], left[0]), strict=False):
         if size is None or not (size == 1 or size == wanted):
             return None
     return op.Gemm(a, b, c)
@@ -144,7 +147,7 @@ def _erf_gelu(x: Any) -> Any:
 @rule(_erf_gelu)
 def erf_gelu(x: Tensor) -> Tensor | None:
     """x / 2 * (1 + Erf(x / sqrt(2))) is Gelu(x), from opset 20 on."""
-    return op.Gelu(x) if opset_in_force() >= 20 and x.dtype in _COMPUTED else None
+    return op.Gelu(x) if opset_in_force() >= 20 and dtype_of(x) in _COMPUTED else None
 
 
 def _tanh_gelu(x: Any) -> Any:
@@ -157,7 +160,7 @@ def _tanh_gelu(x: Any) -> Any:
 @rule(_tanh_gelu)
 def tanh_gelu(x: Tensor) -> Tensor | None:
     """x / 2 * (1 + Tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) is Gelu(x, approximate="tanh"), from opset 20 on."""
-    return op.Gelu(x, approximate="tanh") if opset_in_force() >= 20 and x.dtype in _COMPUTED else None
+    return op.Gelu(x, approximate="tanh") if opset_in_force() >= 20 and dtype_of(x) in _COMPUTED else None
 
 
 def _mean(x: Any, axes: Any) -> Any:
@@ -174,15 +177,16 @@ def _normed(x: Any, axes: Any, eps: Any, scale: Any) -> Any:
 def layer_norm(x: Tensor, axes: Any, eps: Tensor, scale: Tensor) -> Tensor | None:
     """(x - mean) / Sqrt(variance + eps) * scale is LayerNormalization(x, scale), from opset 17 on."""
     chosen = axes.value if isinstance(axes, Tensor) else axes
-    if chosen is None or eps.value is None or eps.value.size != 1 or x.shape is None or x.dtype not in _COMPUTED:
+    shape = shape_of(x)
+    if chosen is None or eps.value is None or eps.value.size != 1 or shape is None or dtype_of(x) not in _COMPUTED:
         return None
-    rank = len(x.shape)
+    rank = len(shape)
     found = sorted(int(axis) % rank for axis in np.ravel(chosen))
     least = float(eps.value.reshape(()))
     if not found or found != list(range(found[0], rank)) or not least > 0 or opset_in_force() < 17:
         return None
-    sizes = x.shape[found[0] :]
-    if scale.shape != sizes or not all(isinstance(size, int) for size in sizes):
+    sizes = shape[found[0] :]
+    if shape_of(scale) != sizes or not all(isinstance(size, int) for size in sizes):
         return None
     return op.LayerNormalization(x, scale, axis=found[0] - rank, epsilon=least)
 
@@ -190,6 +194,6 @@ def layer_norm(x: Tensor, axes: Any, eps: Tensor, scale: Tensor) -> Tensor | Non
 @rule(lambda x, scale, shift, axis, eps: op.LayerNormalization(x, scale, axis=axis, epsilon=eps) + shift)
 def layer_norm_shifted(x: Tensor, scale: Tensor, shift: Tensor, axis: int, eps: float) -> Tensor | None:
     """LayerNormalization(x, scale) + shift is LayerNormalization(x, scale, shift)."""
-    if shift.shape is None or shift.shape != scale.shape:
+    if shape_of(shift) is None or shape_of(shift) != shape_of(scale):
         return None
     return op.LayerNormalization(x, scale, shift, axis=axis, epsilon=eps)

@@ -8,6 +8,7 @@ from ... import op
 from ...rewriting import any_of, rule
 from ...schemas import opset_in_force
 from ...tensor import Tensor
+from .known import dtype_of, rank_of, shape_of
 
 _END = 2**31 - 1
 """What exporters write for the end of an axis is this, or more."""
@@ -35,19 +36,31 @@ def drop_dropout(x: Tensor, training: Tensor | None, **attrs: Any) -> Tensor | N
 
 def _same_shape(x: Tensor, y: Tensor) -> bool:
     """Whether a tensor certainly has the shape of another with as many elements: known sizes, but for one at most."""
-    known = [size for size in x.shape or () if isinstance(size, int)]
-    return x.type is y.type and x.shape is not None and len(x.shape) - len(known) <= (0 not in known)
+    shape = shape_of(x)
+    known = [size for size in shape or () if isinstance(size, int)]
+    return x.type is y.type and shape is not None and len(shape) - len(known) <= (0 not in known)
 
 
 def _whole(x: Tensor, y: Tensor) -> bool:
     """Whether both have the same shape, all of whose sizes are known."""
-    return x.type is y.type and x.shape is not None and all(isinstance(size, int) for size in x.shape)
+    shape = shape_of(x)
+    return x.type is y.type and shape is not None and all(isinstance(size, int) for size in shape)
 
 
 @rule(lambda x, t: op.Cast(x, to=t))
 def cast_to_own_dtype(x: Tensor, t: int) -> Tensor | None:
     """Cast(x) to the dtype that x has is x."""
-    return x if x.dtype.code == t else None
+    dtype = dtype_of(x)
+    return x if dtype is not None and dtype.code == t else None
+
+
+@rule(lambda x, like, **attrs: op.CastLike(x, like, **attrs))
+def cast_like_known(x: Tensor, like: Tensor, **attrs: Any) -> Tensor | None:
+    """CastLike(x, y) is Cast(x) to the dtype of y, where that is known."""
+    dtype = dtype_of(like)
+    if dtype is None:
+        return None
+    return x if dtype is dtype_of(x) else op.Cast(x, to=dtype, **attrs)
 
 
 @rule(lambda x, p: op.Transpose(x, perm=p))
@@ -71,7 +84,8 @@ def flatten_to_own_shape(x: Tensor, a: int) -> Tensor | None:
 @rule(lambda x, s: op.Expand(x, s))
 def expand_to_own_shape(x: Tensor, s: Tensor) -> Tensor | None:
     """Expand(x) to the shape that x has, or to ones, is x."""
-    ones = s.value is not None and x.rank is not None and s.value.size <= x.rank and bool((s.value == 1).all())
+    rank = rank_of(x)
+    ones = s.value is not None and rank is not None and s.value.size <= rank and bool((s.value == 1).all())
     return x if ones or _whole(x, op.Expand(x, s)) else None
 
 

@@ -9,6 +9,7 @@ from ...rewriting import any_of, rule
 from ...tensor import Tensor
 from ...types import DType
 from .identities import pad_at_opset
+from .known import dtype_of, rank_of, shape_of
 
 
 @rule(lambda x, p, q: op.Transpose(op.Transpose(x, perm=p), perm=q))
@@ -27,12 +28,13 @@ def _reshaped(x: Tensor, middle: Tensor | None, shape: Tensor, attrs: dict[str, 
     sizes: list[int] = shape.value.tolist()
     if 0 not in sizes:
         return op.Reshape(x, shape, **attrs)
-    known = middle.shape if middle is not None else None
+    known = shape_of(middle) if middle is not None else None
+    before = shape_of(x) or ()
     for axis, size in enumerate(sizes):
         if size != 0:
             continue
         found = known[axis] if known is not None and axis < len(known) else None
-        own = x.shape[axis] if x.shape is not None and axis < len(x.shape) else None
+        own = before[axis] if axis < len(before) else None
         if found is not None and found == own:
             continue  # the size of x on that axis
         if not isinstance(found, int) or found == 0:
@@ -99,10 +101,10 @@ def is_lossless(before: DType, after: DType) -> bool:
 @rule(lambda x, a, b: op.Cast(op.Cast(x, to=a), to=b))
 def merge_casts(x: Tensor, a: int, b: int) -> Tensor | None:
     """Two Cast nodes are one, if the first keeps every value; none where the second leads back."""
-    between = op.Cast(x, to=a)
-    if not is_lossless(x.dtype, between.dtype):
+    first, second = dtype_of(x), dtype_of(op.Cast(x, to=a))
+    if first is None or second is None or not is_lossless(first, second):
         return None
-    return x if x.dtype.code == b else op.Cast(x, to=b)
+    return x if first.code == b else op.Cast(x, to=b)
 
 
 def _padded_twice(x: Any, first: Any, second: Any, fill: Any = None, other: Any = None) -> Any:
@@ -151,10 +153,11 @@ def pad_into_conv(
     """Zeros around an image are padded by the convolution itself."""
     amounts, zero = pads.value, _fill(fill)
     known = amounts is not None and (axes is None or axes.value is not None)
-    if not known or x.rank is None or zero is None or zero.any() or attrs.get("auto_pad", "NOTSET") != "NOTSET":
+    rank = rank_of(x)
+    if not known or rank is None or zero is None or zero.any() or attrs.get("auto_pad", "NOTSET") != "NOTSET":
         return None
-    chosen = range(x.rank) if axes is None or axes.value is None else [int(a) % x.rank for a in axes.value]
-    begins, ends = [0] * x.rank, [0] * x.rank
+    chosen = range(rank) if axes is None or axes.value is None else [int(a) % rank for a in axes.value]
+    begins, ends = [0] * rank, [0] * rank
     assert amounts is not None
     for place, axis in enumerate(chosen):
         begins[axis], ends[axis] = int(amounts[place]), int(amounts[place + len(chosen)])
