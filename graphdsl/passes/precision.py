@@ -22,9 +22,14 @@ from .outputs import made_under_their_names
 from .pipeline import Source, as_model
 from .unused import dead_code
 
-_KEPT = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MeanVarianceNormalization")
-"""Operators whose scales float16 may not hold, and one that ONNX Runtime refuses in float16."""
-
+_KEPT = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "BatchNormalization",
+    "MeanVarianceNormalization",
+)
+"""Operators whose scales or variances float16 may not hold, and one that ONNX Runtime refuses in float16."""
 
 _SCATTERS = ("ScatterElements", "ScatterND")
 """Operators that ONNX Runtime's CPU has for float16 only where they do not reduce."""
@@ -35,8 +40,8 @@ def to_float16(source: Source, *, keep: str | Iterable[str] = (), keep_io: bool 
 
     Constants beyond float16's range become its largest number, those other than zero that would vanish its smallest.
     Stays in float32: what `keep` names, inputs for which an operator has no float16 (the scales of Resize), sequences,
-    what passes in and out of branches and loops, operators of which the standard knows nothing, quantization, and
-    scattering that reduces. Local functions are put in their place first.
+    what passes in and out of branches and loops, operators of which the standard knows nothing, quantization,
+    BatchNormalization (fuse it first) and scattering that reduces. Local functions are put in their place first.
 
     >>> import graphdsl as gd
     >>> x = gd.input("x", gd.float32[3])
