@@ -47,7 +47,14 @@ EXACT: Mapping[str, Callable[[gd.Model], gd.Model]] = {
 } | {"simplify, exact": functools.partial(P.simplify, exact=True)}  # fmt: skip
 ROUNDED: Mapping[str, Callable[[gd.Model], gd.Model]] = {
     function.__name__: function
-    for function in (P.fuse_batch_norm, P.fuse_conv_add, P.fuse_gelu, P.fuse_layer_norm, P.fuse_matmul_add, P.simplify)
+    for function in (
+        P.fuse_batch_norm,
+        P.fuse_conv_scale,
+        P.fuse_gelu,
+        P.fuse_layer_norm,
+        P.fuse_matmul_add,
+        P.simplify,
+    )
 }
 OTHERS = {"to_float16": P.to_float16, "free_dimensions": without_names}
 """Those that change types: how near the outputs are depends on the dtype; the sizes that are declared are others."""

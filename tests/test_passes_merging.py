@@ -11,7 +11,7 @@ from backend import on_runtime
 from passing import applied, feeds_for, interface, lines, parsed
 
 import graphdsl as gd
-from graphdsl import op
+from graphdsl import op, verify
 from graphdsl.passes.rules.movement import is_lossless
 from graphdsl.types import DTYPES
 
@@ -198,6 +198,72 @@ def test_casts_that_are_called_lossless_are() -> None:
     assert not lossless & {("int32", "float32"), ("int64", "float64"), ("bfloat16", "float16"), ("uint16", "float16")}
 
 
+CONV = "float[1,1,3] x", "float[1,2,2] y", "float[2,1,2] w = {1, 2, 3, 4}, "
+TRANSPOSED = "float[1,1,3] x", "float[1,2,4] y", "float[1,2,2] w = {1, 2, 3, 4}, "
+STATISTICS = "float[2] s = {3, 4}, float[2] t = {1, 2}, float[2] m = {1, 2}, float[2] v = {3, 8}"
+NORM = "y = BatchNormalization<epsilon=1.0, momentum=0.7>(u, s, t, m, v)"
+ROWS = "float[2,4] x", "float[2,4] y", "float e = {0.5}, float two = {2}, float[4] s = {1, 2, 3, 4}, "
+FUSED = [
+    (R.batch_norm_into_conv, *CONV, STATISTICS, "u = Conv(x, w) " + NORM, "y = Conv(x, w_fused, w_fused_bias)"),
+    (
+        R.batch_norm_into_conv_transpose, *TRANSPOSED, STATISTICS, "u = ConvTranspose(x, w) " + NORM,
+        "y = ConvTranspose(x, w_fused, w_fused_bias)",
+    ),
+    (R.add_into_conv, *CONV, "float[2,1] c = {5, 6}", "u = Conv(x, w) y = Add(c, u)", "y = Conv(x, w, c)"),
+    (
+        R.add_into_conv_transpose, *TRANSPOSED, "float c = {5}", "u = ConvTranspose(x, w) y = Add(u, c)",
+        "y = ConvTranspose(x, w, c)",
+    ),
+    (
+        R.mul_into_conv, *CONV, "float[2] b = {1, 1}, float[1] c = {5}", "u = Conv(x, w, b) y = Mul(u, c)",
+        "y = Conv(x, w_fused, w_fused_bias)",
+    ),
+    (
+        R.mul_into_conv_transpose, *TRANSPOSED, "float[1,2,1] c = {5, 6}", "u = ConvTranspose(x, w) y = Mul(u, c)",
+        "y = ConvTranspose(x, w_fused, w_fused_bias)",
+    ),
+    (
+        R.matmul_add_to_gemm, "float[2,3] x", "float[2,2] y", "float[3,2] w = {1,2,3,4,5,6}, ", "float[2] b = {1, 2}",
+        "u = MatMul(x, w) y = Add(b, u)", "y = Gemm(x, w, b)",
+    ),
+    (
+        R.erf_gelu, "float[4] x", "float[4] y", "float r = {1.4142135623730951}, ", "float o = {1}, float h = {0.5}",
+        "a = Div(x, r) b = Erf(a) c = Add(b, o) d = Mul(x, c) y = Mul(d, h)", "y = Gelu(x)",
+    ),
+    (
+        R.tanh_gelu, "float[4] x", "float[4] y", "float k = {0.044715}, float q = {0.7978845608028654}, ",
+        "float o = {1}, float h = {0.5}, float n = {3}",
+        "a = Pow(x, n) b = Mul(k, a) c = Add(x, b) d = Mul(c, q) e = Tanh(d) f = Add(o, e) g = Mul(h, x) y = Mul(g, f)",
+        "y = Gelu[approximate=tanh](x)",
+    ),
+    (
+        R.layer_norm, *ROWS, "int64[1] a = {1}",
+        """m = ReduceMean(x, a) d = Sub(x, m) p = Pow(d, two) v = ReduceMean(p, a) w = Add(v, e) r = Sqrt(w)
+        n = Div(d, r) y = Mul(n, s)""",
+        "y = LayerNormalization[axis=-1, epsilon=0.5](x, s)",
+    ),
+    (
+        R.layer_norm_shifted, *ROWS, "float[4] t = {4, 3, 2, 1}",
+        "u = LayerNormalization<epsilon=0.5>(x, s) y = Add(t, u)",
+        "y = LayerNormalization[axis=-1, epsilon=0.5](x, s, t)",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule, given, gives, weights, more, before, after", FUSED, ids=named)
+def test_a_rule_fuses_nodes_that_compute(
+    rule: gd.Rule, given: str, gives: str, weights: str, more: str, before: str, after: str
+) -> None:
+    model = parsed(f"g ({given}) => ({gives}) <{weights}{more}> {{ {before} }}", opset=20, ir=9)
+    result = gd.rewrite(model, rule)
+    assert lines(result.model) == [after]
+    assert result.applied == {rule.name: 1}
+    applied(lambda m: gd.rewrite(m, rule).model, model, exact=False)
+    feeds = {"x": feeds_for(model)[0]}
+    assert verify.equivalent(model, result.model, feeds=feeds).subject  # judged in float64
+    assert lines(P.simplify(model)) == [after]
+
+
 # Batch normalisation
 
 
@@ -378,6 +444,8 @@ def test_float64_is_not_computed_in_float32() -> None:
 
 
 def test_all_rules_are_tested() -> None:
+    fused = {case[0].name for case in FUSED}
+    assert fused == {n for n in R.__all__ if getattr(R, n).function.__module__.endswith("fusion")}
     merged = {case[0].name for case in MERGED}
     assert merged == {n for n in R.__all__ if getattr(R, n).function.__module__.endswith("movement")}
 

@@ -241,11 +241,12 @@ class TestSimplify:
         after = applied(P.simplify, model)
         assert lines(after) == []
 
-    def test_a_bias_is_added_by_the_convolution(self) -> None:
+    def test_a_convolution_scales_and_shifts_its_channels(self) -> None:
         x = gd.input("x", gd.float32[1, 2, 5, 5])
         for kind, shape in (("Conv", (4, 2, 3, 3)), ("ConvTranspose", (2, 4, 3, 3))):
             for size in ((4, 1, 1), (1, 4, 1, 1), (1,), ()):
-                y = getattr(op, kind)(x, np.ones(shape, np.float32)) + np.full(size, 0.5, np.float32)
+                y = getattr(op, kind)(x, np.ones(shape, np.float32))
+                y = np.full(size, 3.0, np.float32) * (y + np.full(size, 0.5, np.float32))
                 after = applied(P.simplify, gd.build({"y": y}), exact=False)
                 assert [node.op_type for node in after.nodes] == [kind]
             width = 3 if kind == "Conv" else 7

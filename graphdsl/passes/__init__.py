@@ -13,7 +13,7 @@ from .declared_types import infer_types
 from .dimensions import fix_dimensions, free_dimensions
 from .duplicates import merge_duplicates
 from .folding import fold_constants
-from .fusions import fuse_batch_norm, fuse_conv_add, fuse_gelu, fuse_layer_norm, fuse_matmul_add
+from .fusions import fuse_batch_norm, fuse_conv_scale, fuse_gelu, fuse_layer_norm, fuse_matmul_add
 from .identities import debug_to_identity, drop_identity, drop_noops
 from .mergers import merge_casts, merge_pads, merge_reshapes, merge_transposes
 from .precision import to_float16
@@ -31,7 +31,7 @@ __all__ = [
     "fold_constants",
     "free_dimensions",
     "fuse_batch_norm",
-    "fuse_conv_add",
+    "fuse_conv_scale",
     "fuse_gelu",
     "fuse_layer_norm",
     "fuse_matmul_add",

@@ -5,7 +5,12 @@ from . import rules
 from .pipeline import Source, apply
 
 BATCH_NORMS = (rules.batch_norm_into_conv, rules.batch_norm_into_conv_transpose)
-BIASES = (rules.add_into_conv, rules.add_into_conv_transpose)
+SCALES = (
+    rules.add_into_conv,
+    rules.add_into_conv_transpose,
+    rules.mul_into_conv,
+    rules.mul_into_conv_transpose,
+)
 MATMULS = (rules.matmul_add_to_gemm,)
 GELUS = (rules.erf_gelu, rules.tanh_gelu)
 LAYER_NORMS = (rules.layer_norm, rules.layer_norm_shifted)
@@ -27,17 +32,17 @@ def fuse_batch_norm(source: Source) -> Model:
     return apply(source, BATCH_NORMS)
 
 
-def fuse_conv_add(source: Source) -> Model:
-    """A constant that is added behind Conv or ConvTranspose, one number for each channel, becomes its bias.
+def fuse_conv_scale(source: Source) -> Model:
+    """Constants by which the channels of Conv or ConvTranspose are multiplied, or that are added, go into its weights.
 
     >>> import graphdsl as gd
     >>> import numpy as np
     >>> x = gd.input("x", gd.float32[1, 3, 8, 8])
-    >>> y = gd.op.Conv(x, np.ones((4, 3, 3, 3), np.float32)) + np.ones((4, 1, 1), np.float32)
-    >>> [node.op_type for node in gd.passes.fuse_conv_add(gd.build(y)).nodes]
+    >>> y = gd.op.Conv(x, np.ones((4, 3, 3, 3), np.float32)) * 2.0 + np.ones((4, 1, 1), np.float32)
+    >>> [node.op_type for node in gd.passes.fuse_conv_scale(gd.build(y)).nodes]
     ['Conv']
     """
-    return apply(source, BIASES)
+    return apply(source, SCALES)
 
 
 def fuse_matmul_add(source: Source) -> Model:

@@ -27,7 +27,7 @@ _EXACT: tuple[Rule, ...] = tuple(
 )
 _ROUNDED: tuple[Rule, ...] = (
     *fusions.BATCH_NORMS,
-    *fusions.BIASES,
+    *fusions.SCALES,
     *fusions.GELUS,
     *fusions.LAYER_NORMS,
     *fusions.MATMULS,

@@ -13,6 +13,8 @@ from .fusion import (
     layer_norm,
     layer_norm_shifted,
     matmul_add_to_gemm,
+    mul_into_conv,
+    mul_into_conv_transpose,
     tanh_gelu,
 )
 from .identities import (
@@ -63,6 +65,8 @@ __all__ = [
     "merge_pads",
     "merge_reshapes",
     "merge_transposes",
+    "mul_into_conv",
+    "mul_into_conv_transpose",
     "one_of_one",
     "pad_by_nothing",
     "pad_into_conv",

@@ -33,37 +33,41 @@ def _transposed_normed(
     return _batch_norm(op.ConvTranspose(x, w, b, **attrs), s, t, m, v, eps, momentum)
 
 
-def _folded(
-    w: Tensor, b: Tensor | None, statistics: tuple[Tensor, ...], eps: float, group: int
+def _scaled(
+    w: Tensor, b: Tensor | None, factor: np.ndarray, shift: np.ndarray, group: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Weights and bias of a convolution that also normalises; `group` is 0 for weights (out, in, ...).
+    """Weights and bias of a convolution whose channels are scaled and shifted; `group` is 0 for weights (out, in, ...).
 
-    Computed in float64. None where a part is no constant, or is no float.
+    Computed in float64. None where the weights or the bias are no constants, or where a result is not finite.
     """
-    arrays = [tensor.value for tensor in (w, *statistics)]
-    if any(array is None for array in arrays) or (b is not None and b.value is None) or opset_in_force() < 7:
+    if w.value is None or (b is not None and b.value is None):
         return None
     if w.dtype not in (float16, float32, float64, bfloat16):
         return None
-    weights, scale, shift, mean, var = [np.asarray(array, np.float64) for array in arrays]
-    start = np.zeros_like(mean) if b is None else np.asarray(b.value, np.float64)
+    weights = np.asarray(w.value, np.float64)
+    start = np.zeros_like(factor) if b is None else np.asarray(b.value, np.float64)
+    ones = (1,) * (weights.ndim - 2)
     with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(var + eps)
-        ones = (1,) * (weights.ndim - 2)
         if group:  # (in, out / group, ...), where the inputs of one group lie together
             split = weights.reshape(group, weights.shape[0] // group, *weights.shape[1:])
             scaled = (split * factor.reshape(group, 1, -1, *ones)).reshape(weights.shape)
         else:
             scaled = weights * factor.reshape(-1, 1, *ones)
-        moved = (start - mean) * factor + shift
-    dtype = w.dtype.numpy
-    if not np.isfinite(scaled.astype(dtype)).all() or not np.isfinite(moved.astype(dtype)).all():
+        made = [array.astype(w.dtype.numpy) for array in (scaled, start * factor + shift)]
+    if not all(np.isfinite(array).all() for array in made):
         return None
     name = w.name or None
-    return (
-        constant(scaled.astype(dtype), name and f"{name}_fused"),
-        constant(moved.astype(dtype), name and f"{name}_fused_bias"),
-    )
+    return constant(made[0], name and f"{name}_fused"), constant(made[1], name and f"{name}_fused_bias")
+
+
+def _normed_by(s: Tensor, t: Tensor, m: Tensor, v: Tensor, eps: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """What BatchNormalization multiplies each channel by, and adds to it; None where it is not known, or trains."""
+    if any(tensor.value is None for tensor in (s, t, m, v)) or opset_in_force() < 7:
+        return None
+    scale, shift, mean, var = [np.asarray(tensor.value, np.float64) for tensor in (s, t, m, v)]
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(var + eps)
+        return factor, shift - mean * factor
 
 
 @rule(_convolution_normed)
@@ -71,7 +75,8 @@ def batch_norm_into_conv(
     x: Tensor, w: Tensor, s: Tensor, t: Tensor, m: Tensor, v: Tensor, b: Tensor | None, eps: float, **attrs: Any
 ) -> Tensor | None:
     """BatchNormalization(Conv(x)) is Conv(x) with other weights, at inference."""
-    found = _folded(w, b, (s, t, m, v), eps, 0)
+    known = _normed_by(s, t, m, v, eps)
+    found = None if known is None else _scaled(w, b, *known, 0)
     return None if found is None else op.Conv(x, *found, **attrs)
 
 
@@ -80,49 +85,86 @@ def batch_norm_into_conv_transpose(
     x: Tensor, w: Tensor, s: Tensor, t: Tensor, m: Tensor, v: Tensor, b: Tensor | None, eps: float, **attrs: Any
 ) -> Tensor | None:
     """BatchNormalization(ConvTranspose(x)) is ConvTranspose(x) with other weights, at inference."""
-    found = _folded(w, b, (s, t, m, v), eps, int(attrs.get("group", 1)))
+    known = _normed_by(s, t, m, v, eps)
+    found = None if known is None else _scaled(w, b, *known, int(attrs.get("group", 1)))
     return None if found is None else op.ConvTranspose(x, *found, **attrs)
 
 
-def _biased(w: Tensor, b: Tensor | None, c: Tensor, channels: Any) -> Tensor | None:
-    """The bias of a convolution after which a constant is added; None where that differs within a channel."""
-    rank = rank_of(w)
-    if c.value is None or (b is not None and b.value is None) or rank is None or c.value.ndim > rank:
-        return None
-    if w.dtype.kind != "float" or not isinstance(channels, int):
+def _channels(w: Tensor, group: int) -> int | None:
+    """How many channels a convolution makes; `group` is 0 for weights (out, in, ...)."""
+    shape = shape_of(w)
+    size = shape[1 if group else 0] if shape else None
+    return size * max(group, 1) if isinstance(size, int) else None
+
+
+def _for_each_channel(c: Tensor, w: Tensor, group: int) -> np.ndarray | None:
+    """A constant that has one number for each channel, or one for all, as an array of one for each; else None."""
+    rank, channels = rank_of(w), _channels(w, group)
+    if c.value is None or rank is None or channels is None or c.value.ndim > rank or w.dtype.kind != "float":
         return None
     shape = (1,) * (rank - c.value.ndim) + c.value.shape
     if any(size != 1 for axis, size in enumerate(shape) if axis != 1) or shape[1] not in (1, channels):
         return None
-    added = np.broadcast_to(np.asarray(c.value, np.float64).reshape(-1), (channels,))
-    start = 0.0 if b is None else np.asarray(b.value, np.float64)
-    return constant((start + added).astype(w.dtype.numpy), c.name or None)
+    return np.broadcast_to(np.asarray(c.value, np.float64).reshape(-1), (channels,))
 
 
-def _convolution_added(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+def _added(w: Tensor, b: Tensor | None, c: Tensor, group: int) -> Tensor | None:
+    """The bias of a convolution to whose channels a constant is added."""
+    more = _for_each_channel(c, w, group)
+    if more is None or (b is not None and b.value is None):
+        return None
+    start = np.zeros_like(more) if b is None else np.asarray(b.value, np.float64)
+    return constant((start + more).astype(w.dtype.numpy), c.name or None)
+
+
+def _times(w: Tensor, b: Tensor | None, c: Tensor, group: int) -> tuple[Tensor, Tensor] | None:
+    """Weights and bias of a convolution whose channels are multiplied by a constant."""
+    factor = _for_each_channel(c, w, group)
+    return None if factor is None else _scaled(w, b, factor, np.zeros_like(factor), group)
+
+
+def _conv(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
     return op.Conv(x, w, b, **attrs) + c
 
 
-def _transposed_added(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+def _conv_times(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+    return op.Conv(x, w, b, **attrs) * c
+
+
+def _transposed(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
     return op.ConvTranspose(x, w, b, **attrs) + c
 
 
-@rule(_convolution_added)
+def _transposed_times(x: Any, w: Any, c: Any, b: Any = None, **attrs: Any) -> Any:
+    return op.ConvTranspose(x, w, b, **attrs) * c
+
+
+@rule(_conv)
 def add_into_conv(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
     """Conv(x) + c is Conv(x) with another bias, if c is one number for each channel."""
-    shape = shape_of(w)
-    found = _biased(w, b, c, shape[0] if shape else None)
-    return None if found is None else op.Conv(x, w, found, **attrs)
+    bias = _added(w, b, c, 0)
+    return None if bias is None else op.Conv(x, w, bias, **attrs)
 
 
-@rule(_transposed_added)
+@rule(_transposed)
 def add_into_conv_transpose(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
     """ConvTranspose(x) + c is ConvTranspose(x) with another bias, if c is one number for each channel."""
-    shape = shape_of(w)
-    each = shape[1] if shape else None
-    channels = each * int(attrs.get("group", 1)) if isinstance(each, int) else None
-    found = _biased(w, b, c, channels)
-    return None if found is None else op.ConvTranspose(x, w, found, **attrs)
+    bias = _added(w, b, c, int(attrs.get("group", 1)))
+    return None if bias is None else op.ConvTranspose(x, w, bias, **attrs)
+
+
+@rule(_conv_times)
+def mul_into_conv(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
+    """Conv(x) * c is Conv(x) with other weights, if c is one number for each channel."""
+    found = _times(w, b, c, 0)
+    return None if found is None else op.Conv(x, *found, **attrs)
+
+
+@rule(_transposed_times)
+def mul_into_conv_transpose(x: Tensor, w: Tensor, c: Tensor, b: Tensor | None, **attrs: Any) -> Tensor | None:
+    """ConvTranspose(x) * c is ConvTranspose(x) with other weights, if c is one number for each channel."""
+    found = _times(w, b, c, int(attrs.get("group", 1)))
+    return None if found is None else op.ConvTranspose(x, *found, **attrs)
 
 
 @rule(lambda a, b, c: a @ b + c)
