@@ -8,7 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from benchmarks import chain, changes, rebuild, rules, timing
+import graphdsl as gd
+from benchmarks import chain, changes, rebuild, rules, simplify, timing
 
 
 def test_graphdsl_and_helper_make_the_same_bytes_of_a_chain() -> None:
@@ -91,3 +92,16 @@ def test_the_changes_that_are_measured_are_found() -> None:
     work = changes.cases(600)  # which checks each report
     assert list(work)[-1] == "to_source"
     assert str(work["diff: equal"]()) == "no differences"
+
+
+def test_simplified_models_are_compared_with_their_originals() -> None:
+    x = gd.input("x", gd.float32[2, 3])
+    proto = gd.build({"y": gd.op.Identity(x) @ np.ones((3, 2), np.float32) + np.ones(2, np.float32)}).to_proto()
+    subject = simplify.Subject("small", proto, {"x": np.ones((2, 3), np.float32)})
+    wrong = gd.build({"y": x @ np.ones((3, 2), np.float32)}).to_proto()
+    tools: dict[str, simplify.Tool] = {name: tool for name, tool in simplify.tools().items() if "graphdsl" in name}
+    tools |= {"wrong": lambda given: wrong, "failing": lambda given: onnx.load("nowhere")}
+    name, nodes, *cells = simplify.row(subject, tools, 1)
+    assert (name, nodes) == ("small", "3")
+    assert [cell.split(" · ")[0] for cell in cells] == ["1", "2", "1", "fails: FileNotFoundError"]
+    assert [cell.split(" · ")[-1] for cell in cells[:3]] == ["same", "same", "2e-01"]
