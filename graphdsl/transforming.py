@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import onnx
@@ -31,13 +31,15 @@ from .ir import (
     make_node,
     next_order,
 )
+from .loading import Source, load
+from .models import Model
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
 from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
-from .types import OptionalType, SequenceType, TensorType, Type, from_proto, without_sizes
+from .types import OptionalType, SequenceType, TensorType, Type, from_proto
 from .walk import Survey, captured, constants, dependencies, functions, operators
 
 M = TypeVar("M", bound=ModelData)
@@ -46,7 +48,11 @@ Visit = Callable[[Node], Sequence[Value] | None]
 """Given a node whose inputs are the new ones: the values to put in the place of its outputs, or None to keep it."""
 
 
-def transform(model: M, function: Callable[[Node, tuple[Tensor | None, ...]], Any]) -> M:
+@overload
+def transform(model: M, function: Callable[[Node, tuple[Tensor | None, ...]], Any]) -> M: ...
+@overload
+def transform(model: Source, function: Callable[[Node, tuple[Tensor | None, ...]], Any]) -> Model: ...
+def transform(model: Any, function: Callable[[Node, tuple[Tensor | None, ...]], Any]) -> Any:
     """The model with nodes replaced as a function says, in bodies and local functions too.
 
     The function gets each node, in order, and its inputs as tensors to build on, after everything before it was
@@ -69,7 +75,7 @@ def transform(model: M, function: Callable[[Node, tuple[Tensor | None, ...]], An
         returned = function(node, inputs)
         return None if returned is None else replacement(node, returned, "gd.transform")
 
-    return sweep(model, visit)
+    return sweep(model if isinstance(model, ModelData) else load(model), visit)
 
 
 def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
@@ -187,29 +193,6 @@ def _called(function: Function, old: Function, model: ModelData) -> Schema:
         function=function,
     )
     return made
-
-
-def untyped(graph: Graph, values: dict[Value, Value] | None = None, around: Trace | None = None) -> Graph:
-    """A function's body as it holds for inputs of any type; sizes in its inner bodies are unknown too."""
-    values = {} if values is None else values
-    trace = Trace(graph.name, around)
-    kinds = [None if around is None or value.type is None else without_sizes(value.type) for value in graph.inputs]
-    inputs = tuple([Input(v.name, t, trace, v.site, v.default) for v, t in zip(graph.inputs, kinds, strict=True)])
-    values.update(zip(graph.inputs, inputs, strict=True))
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        taken = tuple([None if value is None else values.get(value, value) for value in node.inputs])
-        attributes = node.attributes
-        if node.bodies:
-            held = {n: untyped(v, values, trace) if isinstance(v, Graph) else v for n, v in attributes.items()}
-            attributes = MappingProxyType(held)
-        made = make_node(node.schema, taken, attributes, (None,) * len(node.outputs), trace, node.site, node.info)
-        for old, new in zip(node.outputs, made.outputs, strict=True):
-            values[old], new.name = new, old.name
-        nodes.append(made)
-    outputs = tuple([Output(name, values.get(value, value)) for name, value in graph.outputs])
-    free = tuple([values.get(value, value) for value in graph.captures])
-    return replace(graph, inputs=inputs, nodes=tuple(nodes), outputs=outputs, captures=free)
 
 
 def graph_trace(graph: Graph) -> Trace:

@@ -96,6 +96,7 @@ LAYERS = {
     "rewriting.conditions": "when a value or attribute is what a pattern asks for",
     "rewriting.writing": "patterns, traced from callables",
     "rewriting.matching": "where a pattern fits",
+    "rewriting.generic": "functions that are called with several types",
     "rewriting.engine": "the sweeps that apply rules",
     "rewriting.rules": "rules, as users hold them",
     "rewriting": "rules that change models",

@@ -1,5 +1,6 @@
 """What a rewrite must not break: types, randomness, sharing, names, bodies; and where new nodes come from."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -376,3 +377,13 @@ def test_find_takes_a_rule_and_gives_tensors() -> None:
     assert match.bindings["x"].name == "x"
     assert [tensor.name for tensor in match.outputs] == ["y"] or match.outputs[0].is_same(model["y"])
     assert [node.op_type for node in match.interior] == ["Relu"]
+
+
+def test_protos_and_files_are_models_too(tmp_path: Path) -> None:
+    model = gd.build({"y": op.Relu(op.Relu(vector()))})
+    model.save(tmp_path / "model.onnx")
+    for source in (model.to_proto(), str(tmp_path / "model.onnx")):
+        assert operators(gd.rewrite(source, relu_once).model) == ["Relu"]
+        assert len(gd.find(source, relu_once)) == 1
+        assert relu_once.explain(source, "y") == "rule 'relu_once' matches at 'y'"
+        assert operators(gd.transform(source, lambda node, inputs: -inputs[0])) == ["Neg", "Neg"]

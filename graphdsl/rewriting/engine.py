@@ -25,9 +25,10 @@ from ..lookup import Tensors
 from ..sites import Location, Site, at, caller, locate
 from ..tensor import Tensor
 from ..tensor.calling import current_trace
-from ..transforming import forget, made_since, replacement, sweep, untyped
-from ..walk import dependencies, functions, graphs, is_random, operators
+from ..transforming import forget, made_since, replacement, sweep
+from ..walk import dependencies, graphs, is_random
 from .conditions import type_change
+from .generic import generic, untyped
 from .matching import Found, Matcher
 from .patterns import TracedPattern
 from .writing import Recipe
@@ -189,7 +190,7 @@ class Engine:
     # One sweep
 
     def _sweep(self, model: M) -> M:
-        bodies = {f: untyped(f.graph) for f in _generic(model)}
+        bodies = {f: untyped(f.graph) for f in generic(model)}
         self._uses, self._homes, self._gone = {}, {}, set()
         for part in _parts(model, bodies):
             for graph in graphs(part):
@@ -465,28 +466,3 @@ def _last(values: Mapping[Value, Value], value: Value) -> Value:
 def _parts(model: ModelData, bodies: Mapping[Function, Graph] | None = None) -> list[Graph]:
     """The graph of a model and those of its functions."""
     return [model.graph, *((bodies or {}).get(f, f.graph) for f in model.functions)]
-
-
-def _generic(model: ModelData) -> list[Function]:
-    """The functions that are called with other types than those that they were traced with, and what they call."""
-    if not model.functions:
-        return []
-    found: dict[Function, None] = {}
-    for part in _parts(model):
-        for graph in graphs(part):
-            for node in graph.nodes:
-                function = node.schema.function
-                if function is not None and function not in found and not _traced_for(function, node):
-                    found[function] = None
-    for function in list(found):
-        found.update(dict.fromkeys(functions(operators(function.graph))))
-    return list(found)
-
-
-def _traced_for(function: Function, node: Node) -> bool:
-    given: list[Value | None] = [*node.inputs, *[None] * (len(function.graph.inputs) - len(node.inputs))]
-    return all(
-        formal.type is None or (value is not None and value.type is formal.type)
-        for formal, value in zip(function.graph.inputs, given, strict=False)
-        if formal.type is not None or value is not None
-    )

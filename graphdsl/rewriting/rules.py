@@ -11,6 +11,8 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 from .. import schemas
 from ..errors import GraphError, RuleError, nearest
 from ..ir import Graph, ModelData, Node, Value
+from ..loading import Source, load
+from ..models import Model
 from ..sites import at, caller
 from ..tensor import Tensor
 from ..walk import graphs
@@ -68,7 +70,7 @@ class Rule:
                 arguments.append(held)
         return self.function(*arguments, **keywords)
 
-    def explain(self, model: ModelData, at: str | tuple[str, ...]) -> str:
+    def explain(self, model: ModelData | Source, at: str | tuple[str, ...]) -> str:
         """What the rule does at the node that makes a tensor: where its pattern stops fitting, or why it is left alone.
 
         >>> import graphdsl as gd
@@ -82,6 +84,7 @@ class Rule:
         Raises:
             GraphError: the model has no such tensor, or no node makes it.
         """
+        model = _read(model)
         (node,) = producers(model, [at])
         version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
         found = self.recipe.at(version)
@@ -219,12 +222,21 @@ class RewriteResult(Generic[M]):
         return "\n".join(lines)
 
 
+Place = str | tuple[str, ...]
+"""A tensor's name, or the path to one in a body."""
+
+
+@overload
 def rewrite(
-    model: M,
-    *rules: Rule,
-    at: str | tuple[str, ...] | Iterable[str | tuple[str, ...]] | None = None,
-    strict: bool = False,
-) -> RewriteResult[M]:
+    model: M, *rules: Rule, at: Place | Iterable[Place] | None = ..., strict: bool = ...
+) -> RewriteResult[M]: ...
+@overload
+def rewrite(
+    model: Source, *rules: Rule, at: Place | Iterable[Place] | None = ..., strict: bool = ...
+) -> RewriteResult[Model]: ...
+def rewrite(
+    model: Any, *rules: Rule, at: Place | Iterable[Place] | None = None, strict: bool = False
+) -> RewriteResult[Any]:
     """The model with rules applied until none fires, in bodies and local functions too.
 
     A match is left alone, and listed with the reason in `skipped`, where others use a value inside it, the type of an
@@ -241,7 +253,7 @@ def rewrite(
     (['Add', 'Mul'], {'drop_one': 1})
 
     Args:
-        model: Not changed.
+        model: A model, a proto or a path; not changed.
         rules: Tried in this order at each node.
         at: The tensors (by name, or path into a body) whose nodes may be replaced; by default all.
         strict: Raise where a match would change a tensor's type, instead of leaving it alone.
@@ -255,12 +267,17 @@ def rewrite(
         if not isinstance(item, Rule):
             raise RuleError(f"gd.rewrite takes rules made by @gd.rule, got {item!r}" + _here())
     wanted = [at] if isinstance(at, (str, tuple)) else at
+    model = _read(model)
     engine = Engine(model, rules, None if wanted is None else producers(model, wanted), strict=strict)
     after = engine.run(model)
     firings = engine.firings
     applied = dict(Counter(firing.rule for firing in firings))
     replaced = MappingProxyType(engine.now)
     return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, replaced)
+
+
+def _read(model: ModelData | Source) -> ModelData:
+    return model if isinstance(model, ModelData) else load(model)
 
 
 def _here() -> str:
@@ -273,7 +290,7 @@ def _homes(model: ModelData) -> dict[Node, Graph]:
     return {node: graph for part in parts for graph in graphs(part) for node in graph.nodes}
 
 
-def find(model: ModelData, pattern: Callable[..., Any]) -> list[Match]:
+def find(model: ModelData | Source, pattern: Callable[..., Any]) -> list[Match]:
     """Every place where a pattern (or the pattern of a rule) fits, in order; nothing is changed.
 
     Bodies and local functions are searched too.
@@ -287,6 +304,7 @@ def find(model: ModelData, pattern: Callable[..., Any]) -> list[Match]:
     Raises:
         GraphError: the pattern cannot be written at the opset of the model.
     """
+    model = _read(model)
     recipe = pattern.recipe if isinstance(pattern, Rule) else Recipe(pattern, "the pattern")
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
     parts = [(model.graph, version), *((f.graph, f.opset_imports.get("", version)) for f in model.functions)]
