@@ -3,7 +3,7 @@
 Weights lie in the model, or in a data file beside it (ONNX specification, ExternalData.md).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
@@ -67,8 +67,13 @@ def refer(tensor: TensorProto, **entries: object) -> None:
         tensor.external_data.add(key=key, value=str(value))
 
 
-def write_data(stream: BinaryIO, leaving: Iterable[Held], location: str) -> None:
-    """Write arrays one after the other to a data file, and make their tensors refer to it."""
+def write_data(
+    stream: BinaryIO, leaving: Iterable[Held], location: str, advance: Callable[[int], object] = lambda done: None
+) -> None:
+    """Write arrays one after the other to a data file, and make their tensors refer to it.
+
+    `advance` is told of the bytes of each piece that is written.
+    """
     end = 0
     for tensor, array in leaving:
         step = _GRANULARITY if array.nbytes >= _GRANULARITY else _PAGE
@@ -76,6 +81,7 @@ def write_data(stream: BinaryIO, leaving: Iterable[Held], location: str) -> None
         stream.seek(offset)
         for piece in pieces(array):
             stream.write(piece)
+            advance(len(piece))
         end = offset + stored_bytes(array)
         refer(tensor, location=location, offset=offset, length=end - offset)
 

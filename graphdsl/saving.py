@@ -13,9 +13,23 @@ import onnx
 
 from .emission import Emitter
 from .errors import SaveError
-from .external import LARGEST_PROTO, Held, TooLarge, describe, is_text, may_leave, model_pieces, write_data
+from .external import (
+    LARGEST_PROTO,
+    Held,
+    TooLarge,
+    describe,
+    is_text,
+    may_leave,
+    model_pieces,
+    stored_bytes,
+    write_data,
+)
 from .ir import ModelData
+from .progress import bar
 from .sites import at, caller
+
+_LONG = 1 << 28
+"""Writing so many bytes takes long enough for a progress bar."""
 
 _STREAMED = 64 * 1024
 """Weights below this many bytes are copied into the model before it is written."""
@@ -29,7 +43,7 @@ def save(
     external_data: bool | None = None,
     size_threshold: int = 1024,
 ) -> None:
-    """Write a model to a file, which appears there when it is complete.
+    """Write a model to a file, which appears there when it is complete; a long write shows a bar where tqdm is.
 
     >>> import graphdsl as gd, tempfile
     >>> x = gd.input("x", gd.float32["n"])
@@ -149,14 +163,17 @@ def _write(proto: onnx.ModelProto, leaving: Sequence[Held], staying: Sequence[He
     try:
         if leaving:
             with files[1][0].open("xb") as stream:
-                write_data(stream, leaving, data.name)
+                total = sum(stored_bytes(array) for _, array in leaving)
+                write_data(stream, leaving, data.name, _advance(total, data.name))
                 _settle(stream)
         size, found = model_pieces(proto, _arrays(staying))
         if size > LARGEST_PROTO:
             raise TooLarge
+        advance = _advance(size, target.name)
         with files[0][0].open("xb") as stream:
             for piece in found:
                 stream.write(piece)
+                advance(len(piece))
             _settle(stream)
         for written, path in files:
             if path.exists():
@@ -165,6 +182,11 @@ def _write(proto: onnx.ModelProto, leaving: Sequence[Held], staying: Sequence[He
     finally:
         for written, _ in files:
             written.unlink(missing_ok=True)
+
+
+def _advance(size: int, name: str) -> Callable[[int], object]:
+    """What is told of the bytes that are written: a progress bar, where there are many."""
+    return bar(size, None if size >= _LONG else False, desc=name, unit="B", unit_scale=True)
 
 
 def _beside(target: Path, token: str, kind: str = "new") -> Path:

@@ -122,3 +122,41 @@ found = model.run({"x": first}, options=options)["y"]
 assert found.tolist() == [[rows - 1] * 1000], found
 """
     assert peak(body, size, tmp_path) < 2.1
+
+
+HUGE = """
+from onnx import TensorProto, helper
+from graphdsl.conversion import convert_opset
+
+gigabytes = 4
+with (folder / "m.data").open("wb") as stream:  # a hole: nothing is on the disk, and reading it all would fill memory
+    stream.truncate(gigabytes << 30)
+names, tensors = [f"w{i}" for i in range(gigabytes)], []
+for i, name in enumerate(names):
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1 << 14, 1 << 14], data_location=1)
+    for key, value in (("location", "m.data"), ("offset", i << 30), ("length", 1 << 30)):
+        tensor.external_data.add(key=key, value=str(value))
+    tensors.append(tensor)
+kinds = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1 << 14]) for name in "xy"]
+nodes = [helper.make_node("MatMul", ["x" if i == 0 else f"h{i}", n], [f"h{i + 1}"]) for i, n in enumerate(names)]
+nodes.append(helper.make_node("Squeeze", [f"h{gigabytes}"], ["z"], axes=[0]))
+nodes.append(helper.make_node("Unsqueeze", ["z"], ["y"], axes=[0]))
+graph = helper.make_graph(nodes, "g", kinds[:1], kinds[1:], tensors)
+proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=7)
+(folder / "m.onnx").write_bytes(proto.SerializeToString())
+
+model = gd.load(folder / "m.onnx")
+assert model["y"].shape == (1, 1 << 14)
+assert sum(array.nbytes for array in gd.weights_of(model).values()) == gigabytes << 30
+model = gd.rename(convert_opset(model, 21), {"w0": "first"})
+model = gd.with_weights(model, {"w1": gd.weights_of(model)["w2"]})
+assert gd.load(proto, base_dir=folder).nodes and "first" in str(model)
+print((memory("VmHWM") - before) / (gigabytes << 30))
+"""
+
+
+def test_four_gigabytes_of_weights_beside_a_model_are_not_read(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM.replace("weight[:]", "weight[:0]") + HUGE, "4000", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.05

@@ -70,6 +70,7 @@ LAYERS = {
     "custom": "operators that only others implement",
     "external": "the bytes of models and weights",
     "printing": "models as text",
+    "progress": "bars for what takes long",
     "saving": "models to files",
     "feeds": "what a model is given to run on, checked",
     "failures": "a runtime's messages, led back to nodes",

@@ -370,3 +370,26 @@ def test_tensors_without_data_are_never_written(tmp_path: Path) -> None:
     (tensor,) = onnx.load(tmp_path / "m.onnx").graph.initializer
     assert tensor.data_location == TensorProto.DEFAULT
     assert tensor.raw_data == random(100, 200).tobytes()
+
+
+def test_long_writes_show_a_bar_of_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tqdm.auto
+
+    class Always(tqdm.auto.tqdm):  # type: ignore[type-arg]
+        def __init__(self, *given: object, **named: object) -> None:
+            super().__init__(*given, **{**named, "disable": False})
+
+    x = gd.input("x", gd.float32[1, 1000])
+    model = gd.build({"y": x @ np.ones((1000, 1000), np.float32)})
+    model.save(tmp_path / "quiet.onnx")
+    monkeypatch.setattr(tqdm.auto, "tqdm", Always)
+    model.save(tmp_path / "short.onnx")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(saving, "_LONG", 10**6)
+    model.save(tmp_path / "long.onnx", external_data=True)
+    shown = capsys.readouterr().err
+    assert "long.onnx.data: 100%" in shown and "4.00M/4.00M" in shown
+    model.save(tmp_path / "long.onnx", external_data=False)
+    assert "long.onnx: 100%" in capsys.readouterr().err

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from .. import runtime, schemas
-from ..errors import GraphError, MissingRuntime
+from ..errors import GraphError
 from ..ir import Output, Value
 from ..loading import Source
 from ..models import PRODUCER, Model
+from ..progress import bar
 from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import emit, tracing
@@ -66,7 +67,7 @@ def run_intermediates(
     else:
         whole, tensors = chosen(whole, listed(names), "gd.run_intermediates")
     run = _Runner(whole, feeds, providers, {**_UNOPTIMISED, **(options or {})})
-    return _values(run, tensors, memory, _bar(len(tensors), progress))
+    return _values(run, tensors, memory, bar(len(tensors), progress, unit=" tensors"))
 
 
 def _all(model: Model) -> list[Named]:
@@ -159,25 +160,3 @@ def _free(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _bar(count: int, progress: bool | None) -> Callable[[int], object]:
-    """What is told of each chunk that is done: a bar of tqdm's, where one is wanted."""
-    if progress is False:
-        return lambda done: None
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        if progress is None:
-            return lambda done: None
-        raise MissingRuntime(
-            f"a progress bar needs tqdm ({error}); install it with: pip install onnx-graphdsl[progress]" + at(caller())
-        ) from error
-    bar = tqdm(total=count, unit=" tensors", disable=None if progress is None else False)
-
-    def advance(done: int) -> None:
-        bar.update(done)
-        if bar.n >= count:
-            bar.close()
-
-    return advance
