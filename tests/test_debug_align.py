@@ -11,10 +11,10 @@ import onnx
 import pytest
 import torch
 from faults import faults
-from networks import NETWORKS, network
 from torch import nn
 
 import graphdsl as gd
+from benchmarks.networks import NETWORKS, network
 from graphdsl import debug
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -232,6 +232,15 @@ def test_a_repro_of_a_module_runs_on_its_own(tmp_path: Path) -> None:
     assert [node.op_type for node in onnx.load(tmp_path / "segment.onnx").graph.node] == ["Conv"]
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert run.returncode == 1 and run.stdout.startswith("segment that makes blocks.1.conv1\n")
+
+
+def test_what_returns_its_argument_is_said_to() -> None:
+    net = nn.Sequential(nn.Identity(), nn.Linear(3, 2))
+    report = debug.align(net, torch.ones(1, 3))
+    assert [(row.name, row.reason) for row in report.unaligned] == [
+        ("0", "it returns an argument of the module as it is")
+    ]
+    assert report.coverage == 1.0
 
 
 def test_inputs_that_the_model_lost_are_refused() -> None:

@@ -48,6 +48,28 @@ def test_arguments_are_named_by_parameter_and_place() -> None:
     assert [value.name for value in model.inputs] == ["x", "pair_0", "pair_1_k", "times", "mask"]
 
 
+def test_numbers_that_a_call_leaves_out_are_fed_too() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Any, scale: float = 2.0, flag: bool = True) -> Any:
+            return x * scale if flag else x
+
+    model = debug.from_torch(Scaled(), X, dynamo=False)
+    assert [value.name for value in model.inputs] == ["x", "scale"]
+    assert debug.align(Scaled(), X, model=model).culprit is None
+
+
+def test_an_invalid_model_is_the_exporters_fault() -> None:
+    class Through(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 2, x
+
+    with pytest.raises(gd.ExportError) as error:
+        debug.from_torch(Through(), X)
+    assert first_line(error) == (
+        "torch.onnx.export(..., dynamo=True) writes an invalid model of Through: Identity: the output 'x' is made twice"
+    )
+
+
 def test_the_mode_of_every_part_is_restored() -> None:
     net = nn.Sequential(nn.Linear(3, 3), nn.Dropout(), nn.Sequential(nn.BatchNorm1d(3)))
     net[2].eval()

@@ -248,7 +248,9 @@ class _Alignment:
             if index and place not in self.matching.chosen:
                 continue  # states that nothing uses, mostly
             name = call.label or "(the module)"
-            yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, is_leaf=call.is_leaf)
+            # what hands an argument through has nothing to align
+            leaf = call.is_leaf and place.maker is not None
+            yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, is_leaf=leaf)
 
     def _row(self, call: Call, place: Place, name: str, *, is_leaf: bool) -> Row:
         source = locate(call.site)
@@ -286,6 +288,8 @@ class _Alignment:
         """Why a call's output is not in the model."""
         doubted = self.doubted.get(place)
         candidates: Sequence[Candidate] = self.matching.candidates.get(place, ())
+        if place.maker is None:
+            return "it returns an argument of the module as it is"
         fused = self._fused(call)
         if fused:
             return fused

@@ -193,6 +193,7 @@ class _Comparison:
         self, a: Model, b: Model, matches: Mapping[Value, Value], expected: Mapping[Value, np.ndarray], setting: Setting
     ) -> None:
         self._a, self._b = a, b
+        self._matches = matches
         self._partners = {second: first for first, second in matches.items()}
         self._expected = expected
         self._reasons: dict[Value, str] = {}
@@ -238,11 +239,9 @@ class _Comparison:
                     got=seen,
                 )
             )
-        rows += [self._unaligned(first, mine[first]) for first in _Side(self._a).values if not self._is_listed(first)]
+        listed = {self._partners[value] for value in segments.expected}
+        rows += [self._unaligned(first, mine[first]) for first in _Side(self._a).values if first not in listed]
         return Report(f"model {self._b.name!r} beside model {self._a.name!r}", tuple(rows), segments)
-
-    def _is_listed(self, first: Value) -> bool:
-        return any(self._partners[value] is first for value in self._judgement.segments.expected)
 
     def _module(self, value: Value) -> str:
         """The module that an exporter says a tensor came from, in either model."""
@@ -253,7 +252,7 @@ class _Comparison:
         return ""
 
     def _unaligned(self, first: Value, name: str) -> Row:
-        second = next((value for value, partner in self._partners.items() if partner is first), None)
+        second = self._matches.get(first)
         if second in self._judgement.given_up:
             reason = f"{self._b._tensors.names[second]!r} holds something else there: what follows is right without it"
         else:

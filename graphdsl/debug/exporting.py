@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ExportError, MissingRuntime, RunError
+from ..errors import ExportError, LoadError, MissingRuntime, RunError
 from ..ir import Input
 from ..loading import load
 from ..models import Model
@@ -129,7 +129,7 @@ def arguments_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 def _by_parameter(
     module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, defaults: bool = False
 ) -> dict[str, Any]:
-    """What a module is called with, by parameter; with the defaults in between, if they are wanted."""
+    """What a module is called with, by parameter; with the defaults of others, which the older exporter passes."""
     forward = getattr(module, "forward", module)
     try:
         bound = inspect.signature(forward).bind(*args, **kwargs)
@@ -137,7 +137,6 @@ def _by_parameter(
         raise ExportError(f"{_label(module)} cannot be called with these arguments: {error}" + at(caller())) from None
     except ValueError:  # scripted modules tell no signature
         return {f"input_{index}": value for index, value in enumerate(args)} | dict(kwargs)
-    last = list(bound.arguments)[-1:]
     if defaults:
         bound.apply_defaults()
     named: dict[str, Any] = {}
@@ -149,8 +148,6 @@ def _by_parameter(
             named.update(value)
         else:
             named[name] = value
-        if [name] == last:
-            break
     return named
 
 
@@ -253,7 +250,13 @@ def _exported(
             raise ExportError(
                 f"torch.onnx.export(..., dynamo={dynamo}) fails on {_label(module)}: {said}{other}" + where
             ) from error
-        return load(path)
+        try:
+            return load(path)
+        except LoadError as error:
+            raise ExportError(
+                f"torch.onnx.export(..., dynamo={dynamo}) writes an invalid model of {_label(module)}: "
+                f"{str(error).partition(': ')[2]}" + where
+            ) from error
 
 
 def copied(value: Any) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 
 from .. import op
 from ..errors import ExportError, GraphError
-from ..ir import Node, Output
+from ..extraction import expose
+from ..ir import Node
 from ..loading import load
 from ..models import Model
 from ..sites import at, caller
@@ -111,14 +112,13 @@ class Debugger:
             why = f"it was exported with markers {seen}, whose outputs nothing uses" if seen else _HOW
             raise GraphError(f"model {whole.name!r} has no markers (my::Debug nodes); {why}" + at(caller()))
         labels = labelled(name for name, _ in found)
-        outputs = [Output(None, tensor._v) for _, tensor in found]
-        changed = replace(changed, graph=replace(changed.graph, outputs=(*changed.graph.outputs, *outputs)))
-        names = changed.output_names[len(whole.graph.outputs) :]
-        marks = json.dumps(dict(zip(names, labels, strict=True)))
-        changed = replace(changed, metadata={**changed.metadata, _METADATA: marks})
+        exposed = expose(changed, *[tensor for _, tensor in found])
+        names = {value: name for name, (_, value) in zip(exposed.output_names, exposed.graph.outputs, strict=True)}
+        marks = json.dumps({names[tensor._v]: label for (_, tensor), label in zip(found, labels, strict=True)})
+        exposed = replace(exposed, metadata={**exposed.metadata, _METADATA: marks})
         if path is not None:
-            changed.save(path)
-        return changed
+            exposed.save(path)
+        return exposed
 
     def run_debug_model(self, feeds: Mapping[str, Any], model: Any) -> Report:
         """Run a model that `extract_debug_model` made, and compare what passes its markers with torch's values.

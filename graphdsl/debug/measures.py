@@ -109,14 +109,19 @@ def _finite_distance(a: np.ndarray, b: np.ndarray) -> Distance:
     if most == 0.0:
         return Distance(0.0, max_relative=0.0, relative=0.0, mse=0.0, cosine=1.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        lengths = math.sqrt(float(np.vdot(a, a).real)) * math.sqrt(float(np.vdot(b, b).real))
+        lengths = math.sqrt(_dot(a, a)) * math.sqrt(_dot(b, b))
         return Distance(
             most,
             max_relative=float((off / np.maximum(size, scale / 1000)).max()) if scale else math.inf,
             relative=most / scale if scale else most,
             mse=float(np.mean(off * off)),
-            cosine=float(np.vdot(a, b).real) / lengths if lengths else math.nan,
+            cosine=_dot(a, b) / lengths if lengths else math.nan,
         )
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    """The scalar product. NumPy's own starts threads for it, which takes longer than the product."""
+    return float((a * b.conj()).sum().real) if a.dtype.kind == "c" else float((a * b).sum())
 
 
 def tolerance(*dtypes: Any) -> float:

@@ -114,10 +114,8 @@ def network(name: str, seed: int = 0) -> tuple[nn.Module, Any]:
     return net, draw()
 
 
-def deep(layers: int, width: int = 16) -> tuple[nn.Module, Any]:
-    """A network of so many modules in a row, and an input."""
+def deep(modules: int, width: int = 16) -> tuple[nn.Module, Any]:
+    """Convolutions and activations in turn, so many modules in all, and an input."""
     torch.manual_seed(0)
-    kinds = [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
-    parts = [nn.Conv2d(width, width, 3, padding=1) if i % 2 == 0 else nn.ReLU() for i in range(layers)]
-    assert kinds
+    parts = [nn.ReLU() if place % 2 else nn.Conv2d(width, width, 3, padding=1) for place in range(modules)]
     return nn.Sequential(*parts).eval(), torch.randn(1, width, 32, 32)
