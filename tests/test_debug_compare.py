@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 import graphdsl as gd
@@ -94,6 +95,24 @@ def test_half_precision_is_told_from_an_error() -> None:
 def test_providers_are_compared() -> None:
     report = debug.compare(chain(), chain(), FEEDS, a_providers=["reference"])
     assert report.culprit is None and len(report.rows) >= 4
+
+
+def test_a_model_that_the_runtime_optimised_is_compared(tmp_path: Path) -> None:
+    x = gd.input("x", gd.float32[1, 2, 4, 4])
+    weight = np.linspace(-1, 1, 36, dtype=np.float32).reshape(2, 2, 3, 3)
+    ones, halves = np.ones(2, np.float32), np.full(2, 0.5, np.float32)
+    conv = op.Conv(x, weight, pads=[1, 1, 1, 1]).named("conv")
+    normal = op.BatchNormalization(conv, ones, halves, halves, ones).named("normal")
+    model = gd.build({"y": op.Relu(normal).named("relu") * 2})
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(model.to_proto().SerializeToString(), options)
+    feeds = {"x": np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 2, 4, 4)}
+    report = debug.compare(model, tmp_path / "optimised.onnx", feeds)
+    assert report.culprit is None
+    assert {row.name for row in report.aligned} >= {"relu", "y"}
+    assert [row.name for row in report.unaligned] == ["conv"]
 
 
 def test_other_shapes_are_reasons() -> None:

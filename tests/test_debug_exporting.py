@@ -63,8 +63,9 @@ def test_an_invalid_model_is_the_exporters_fault() -> None:
         def forward(self, x: Any) -> Any:
             return x * 2, x
 
+    assert debug.from_torch(Through(), X).output_names == ("mul", "x")
     with pytest.raises(gd.ExportError) as error:
-        debug.from_torch(Through(), X)
+        debug.from_torch(Through(), X, input_names=["x"])
     assert first_line(error) == (
         "torch.onnx.export(..., dynamo=True) writes an invalid model of Through: Identity: the output 'x' is made twice"
     )

@@ -26,6 +26,9 @@ from .segments import Segments, Setting, converted, values_of
 _INDIRECT = 1000
 """The rank of evidence that does not come from a tensor's own module."""
 
+_BY_VALUE = 1_000_000
+"""The rank of tensors that only their value speaks for."""
+
 _SIMILAR = 0.25
 """The relative distance up to which weak evidence is believed although the value is not right."""
 
@@ -146,17 +149,37 @@ class _Alignment:
         return Segments(self.model, expected, setting)
 
     def _choose_locally(self, setting: Setting) -> None:
-        """Decide about weak evidence by what comes of torch's own tensors: behind a fault, that is right again."""
+        """Decide about weak evidence by what comes of torch's own tensors: behind a fault, that is right again.
+
+        What no evidence points to may still be some tensor of the model, where tools dropped what exporters wrote. Its
+        value must be right.
+        """
+        self._propose_free()
         still = self.matching.open_sizes()
         if not still:
             return
         accumulated = {c: (c.distance, c.seen) for cs in self.matching.candidates.values() for c in cs}
         self.matching.judge(self.segments.values(still))
         self.matching.choose_right()
-        self.matching.choose_nearest(_SIMILAR)
+        self.matching.choose_nearest(_SIMILAR, rank=_BY_VALUE)
         for candidate, (found, seen) in accumulated.items():
             candidate.distance, candidate.seen = found, seen
+        unseen = {c.value: c for c in self.matching.chosen.values() if c.seen is None}
+        by_value = {c.value: place for place, c in self.matching.chosen.items() if c.seen is None}
+        sizes = {value: place.array.nbytes for value, place in by_value.items()}
+        for value, array in values_of(self.model, sizes, setting):
+            unseen[value].judge(array, by_value[value])
         self.segments = self._segments(setting)
+
+    def _propose_free(self) -> None:
+        """Propose the tensors that are nobody's yet for outputs that were not found."""
+        places = [place for call in self.recording.calls for place in call.outputs[:1] if place.maker is not None]
+        places = [place for place in places if place not in self.matching.chosen]
+        if places and self.scopes.are_known:
+            taken = {candidate.value for candidate in self.matching.chosen.values()}
+            free = [v for node in self.model.graph.nodes for v in node.outputs if v in self.scopes.computed - taken]
+            for place in places:
+                self.matching.propose(place, free, rank=_BY_VALUE)
 
     def _as_fed(self, value: Value, array: np.ndarray) -> np.ndarray:
         kind = value.type
@@ -299,7 +322,7 @@ class _Alignment:
             return "it left no nodes in the model: removed, folded or fused into others"
         owner = self._owner(candidates)
         if owner is not None:
-            return f"its nodes give the tensor of {owner.label!r}: one was folded into the other"
+            return f"its nodes give the tensor of {owner.label or 'the module'!r}: one was folded into the other"
         array, leaving = place.array, self.scopes.leaving(call)
         found = "".join(f"; {self.model._tensors.names[v]!r} is {v.type!r}" for v in leaving[:1])
         return f"{_NONE_FITS} {array.dtype}{list(array.shape)}, which torch returns{found}"

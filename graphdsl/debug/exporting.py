@@ -230,8 +230,8 @@ def _exported(
         )
     if opset is not None:
         options["opset_version"] = opset
-    if arguments and "input_names" not in options and not scripted:
-        options["input_names"] = [argument.name for argument in arguments if argument.is_tensor or not dynamo]
+    if not dynamo and not scripted:  # the newer exporter names inputs so by itself
+        options.setdefault("input_names", [argument.name for argument in arguments])
     options.setdefault("verbose", False)
     if dynamo:
         options.setdefault("optimize", optimize)

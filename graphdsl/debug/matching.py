@@ -26,8 +26,14 @@ class Candidate:
     distance: Distance | None = None
     """From the other side's, in a run of the whole model; None where its shape or dtype is another."""
     seen: Statistics | None = None
-    shape: tuple[int, ...] | None = None
     tolerance: float = 0.0
+
+    def judge(self, array: np.ndarray, place: Place) -> None:
+        """Compare the value that the tensor has in a run of the model with the other side's."""
+        self.tolerance = tolerance(array.dtype, place.array.dtype)
+        if array.shape == place.array.shape and same_kind(array.dtype, place.array.dtype):
+            self.distance = distance(array, place.array)
+            self.seen = statistics(array, *span(place.array))
 
     @property
     def is_close(self) -> bool:
@@ -75,11 +81,7 @@ class Matching:
                     by_value.setdefault(candidate.value, []).append((place, candidate))
         for value, array in values:
             for place, candidate in by_value.get(value, ()):
-                candidate.shape = array.shape
-                candidate.tolerance = tolerance(array.dtype, place.array.dtype)
-                if array.shape == place.array.shape and same_kind(array.dtype, place.array.dtype):
-                    candidate.distance = distance(array, place.array)
-                    candidate.seen = statistics(array, *span(place.array))
+                candidate.judge(array, place)
 
     def choose_right(self) -> None:
         """Take the candidates whose values are right. Where two tensors of torch's share one, the nearer has it."""
@@ -102,7 +104,12 @@ class Matching:
 
     def open_sizes(self) -> dict[Value, int]:
         """The candidates of what was not decided yet, with the bytes that each takes."""
-        return {candidate.value: place.array.nbytes for place, candidate in self._open()}
+        return {
+            candidate.value: place.array.nbytes
+            for place, candidates in self.candidates.items()
+            if place not in self.chosen
+            for candidate in candidates
+        }
 
     def _open(self) -> list[tuple[Place, Candidate]]:
         """The candidates that can still be chosen: of the right shape, for what was not decided yet."""
