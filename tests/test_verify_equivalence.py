@@ -32,7 +32,7 @@ def test_models_that_agree_get_a_verdict_with_counts() -> None:
 
 def test_undefined_inputs_are_counted() -> None:
     i, j = gd.input("i", gd.int32["n"]), gd.input("j", gd.int32["n"])
-    quotient = gd.build({"q": op.Div(i * 2, j - 1)})
+    quotient = gd.build({"q": op.Div(i * 2, j * 3)})
     verdict = verify.equivalent(quotient, quotient, examples=60)
     assert verdict.undefined["an integer division by zero"] > 0
     assert "undefined  " in str(verdict)

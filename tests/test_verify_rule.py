@@ -98,8 +98,8 @@ def test_a_rule_that_never_fires_is_reported_with_the_reasons() -> None:
 
 
 def test_a_function_that_fails_refutes() -> None:
-    found = refuted(WRONG["swapped matrices"])
-    assert found.judgement.reason.startswith("the rule's function fails: InferenceError: MatMul: ")
+    found = refuted(rule(lambda x, y: op.MatMul(x, y), lambda x, y: op.MatMul(op.Unsqueeze(y, [7]), x), "far"))
+    assert str(found).startswith("rule 'far': the rule's function fails: InferenceError: Unsqueeze: ")
     assert found.before is not None and found.feeds == {}
     found = refuted(rule(lambda x: op.Relu(x), lambda x: (x, x)))
     assert found.judgement.reason == "the pattern has 1 outputs, the replacement 2"

@@ -327,7 +327,7 @@ class Recipe:
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
         self.label = label
-        self._function = function
+        self.function = function
         self._traced: dict[int, TracedPattern | GraphError] = {}
         found = self.at(schemas.opset_in_force())
         if isinstance(found, GraphError):
@@ -352,7 +352,7 @@ class Recipe:
         if found is None:
             try:
                 with schemas.opset_forced(version):
-                    found = trace_pattern(self._function, self.label)
+                    found = trace_pattern(self.function, self.label)
             except GraphError as error:
                 found = error
             self._traced[version] = found

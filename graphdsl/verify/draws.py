@@ -26,8 +26,16 @@ from .ranges import demands
 PLAIN = frozenset({"nan", "infinity", "subnormal", "extreme"})
 """The edges that ordinary draws leave out."""
 
-_ORDINARY, _ANY = 5, 1
-"""How many of the draws are of these kinds, for each one with special numbers."""
+ORDINARY, ANY = "ordinary", "any"
+
+SPECIAL = ("nan", "infinity", "large", "extreme", "subnormal")
+"""Kinds of draws with a few special numbers."""
+
+
+def kinds(without: Iterable[str]) -> list[str]:
+    """The kinds of draws that there are, where some edges are left out."""
+    left_out = frozenset(without)
+    return [ORDINARY, ANY, *[name for name in SPECIAL if name not in left_out]]
 
 
 @cache
@@ -69,24 +77,25 @@ def _unbounded(model: ModelData) -> frozenset[str | None]:
 
 @st.composite
 def draws(
-    draw: st.DrawFn, model: ModelData, without: Iterable[str] = (), sizes: Mapping[str, int] | None = None
+    draw: st.DrawFn,
+    model: ModelData,
+    kind: str,
+    without: Iterable[str] = (),
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Feeds of a model."""
+    """Feeds of a model, of one kind."""
     left_out = frozenset(without)
-    kinds = [name for name in ("nan", "infinity", "large", "extreme", "subnormal") if name not in left_out]
-    kind = draw(st.integers(0, _ORDINARY + _ANY + len(kinds) - 1))
-    if _ORDINARY <= kind < _ORDINARY + _ANY:
+    if kind == ANY:
         return dict(draw(feeds(model, without=left_out, sizes=sizes)))
     found: dict[str, Any] = dict(draw(feeds(model, without=PLAIN | left_out, sizes=sizes)))
-    if kind >= _ORDINARY:
-        chosen = kinds[kind - _ORDINARY - _ANY]
+    if kind != ORDINARY:
         for name, item in found.items():
-            found[name] = _spiced(draw, item, chosen, free=name in _unbounded(model) and "extreme" not in left_out)
+            found[name] = _spiced(draw, item, kind, free=name in _unbounded(model) and "extreme" not in left_out)
     return found
 
 
 def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
-    """An array with one or two special numbers, if it has floats, or integers that may be anything."""
+    """An array with up to three special numbers, if it has floats, or integers that may be anything."""
     if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "bOUSc":
         return item
     dtype = as_dtype(item.dtype)
@@ -97,8 +106,8 @@ def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
     else:
         return item
     copied = item.copy()
-    for _ in range(draw(st.integers(0, 2))):
-        place, number = divmod(draw(st.integers(0, item.size * len(numbers) - 1)), len(numbers))
+    for _ in range(draw(st.integers(1, 3))):
+        number, place = divmod(draw(st.integers(0, item.size * len(numbers) - 1)), item.size)
         copied.reshape(-1)[place] = numbers[number]
     return copied
 
@@ -106,8 +115,8 @@ def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
 class Found(Exception):
     """A refutation on the way through Hypothesis, which makes its example small."""
 
-    def __init__(self, feeds: Mapping[str, Any], judgement: Judgement, of: Any = None) -> None:
-        self.feeds, self.judgement, self.of = feeds, judgement, of
+    def __init__(self, feeds: Mapping[str, Any], judgement: Judgement, of: Any = None, kind: str = ORDINARY) -> None:
+        self.feeds, self.judgement, self.of, self.kind = feeds, judgement, of, kind
 
 
 class _Enough(BaseException):

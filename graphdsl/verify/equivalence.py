@@ -14,7 +14,7 @@ from ..ir import ModelData, Node, Output
 from ..loading import Source, load
 from ..sites import at, caller
 from ..types import DType, TensorType, Type, as_dtype, may_be
-from .draws import Found, draws, search
+from .draws import ORDINARY, Found, draws, kinds, search
 from .evaluation import Computed, Evaluation, limits
 from .judging import REFUTED, Draw, Judge, Judgement, ModelSide
 from .verdicts import Refuted, Verdict, message, program
@@ -71,10 +71,32 @@ def equivalent(
         found = Found(arrays, judgement) if judgement.kind == REFUTED else None
         verdict.count(judgement)
     else:
-        found = search(_judging(judge, verdict), [draws(one, without, sizes)], examples=examples, seed=seed)
+        found = _searched(judge, verdict, one, examples=examples, seed=seed, without=without, sizes=sizes)
     if found is not None:
         raise refutation(subject, one, other, found.feeds, found.judgement)
     return verdict
+
+
+def _searched(
+    judge: Judge,
+    verdict: Verdict,
+    model: ModelData,
+    *,
+    examples: int,
+    seed: int,
+    without: Sequence[str],
+    sizes: Mapping[str, int] | None,
+) -> Found | None:
+    """The smallest refutation found, on draws of each kind: ordinary numbers in half of them."""
+    found = kinds(without)
+    share = examples // (2 * len(found) - 2)
+    for kind in found:
+        count = examples - share * (len(found) - 1) if kind == ORDINARY else share
+        strategy = draws(model, kind, without, sizes)
+        result = search(_judging(judge, verdict), [strategy], examples=count, seed=seed) if count else None
+        if result is not None:
+            return result
+    return None
 
 
 def _judging(judge: Judge, verdict: Verdict) -> Callable[[tuple[Mapping[str, Any]]], None]:
@@ -211,7 +233,7 @@ def matches(
     what = f"model {subject.graph.name!r}"
     verdict = Verdict(what)
     judge = Judge(_FunctionSide(function, subject), ModelSide(subject))
-    found = search(_judging(judge, verdict), [draws(subject, without, sizes)], examples=examples, seed=seed)
+    found = _searched(judge, verdict, subject, examples=examples, seed=seed, without=without, sizes=sizes)
     if found is None:
         return verdict
     text = message(what, found.judgement, found.feeds, None, output_names(subject)[found.judgement.output])

@@ -80,12 +80,15 @@ class Computed:
         """What first left the normal range of its own dtype, if anything did."""
         self.lost = False
         """Whether float64 itself overflowed to infinity or underflowed, so that this is no truth."""
+        self.empty = False
+        """Whether a tensor without elements was met."""
         self.operators: set[str] = set()
         """The operators that were computed, with their domains."""
 
     def measure(self, array: np.ndarray, dtype: DType, what: str) -> None:
         """Take note of the largest number, and of numbers outside the normal range of their dtype in a model."""
         if not array.size:
+            self.empty = True
             return
         sizes = np.abs(array if array.dtype == np.float64 else array.astype(np.float64))
         largest = float(sizes.max())

@@ -191,6 +191,8 @@ class Draw:
             return Judgement(NOTE, "a number leaves the range of float64", index)
         if self._with_infinity and reason == _NAN:
             return Judgement(NOTE, "NaN of infinities that were given", index)
+        if (self._before.empty or self._after.empty) and reason == _NAN:
+            return Judgement(NOTE, "NaN that sums of nothing swallow", index)
         ran = self._runs()
         if isinstance(ran, Judgement):
             return ran if ran.kind == REFUTED else Judgement(REFUTED, reason, index, truth, other)

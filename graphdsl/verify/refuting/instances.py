@@ -12,6 +12,7 @@ from ...building import build
 from ...building import input as new_input
 from ...dims import Dim
 from ...errors import GraphError, SignatureError, UnknownOperator
+from ...ir import Node
 from ...models import Model
 from ...rewriting.matching import Matcher
 from ...rewriting.patterns import Captured, TracedPattern
@@ -30,10 +31,10 @@ class Instance(NamedTuple):
 
     before: Model
     after: Model
+    known: Model
+    """The first of them with all shapes known, from which inputs are drawn."""
     fixed: Mapping[str, np.ndarray]
     """Inputs whose contents the operators demand."""
-    sizes: Mapping[str, int]
-    """The sizes of named dimensions."""
     traits: Mapping[str, str]
     """What is special about it, for the verdict: its dtype, rank and opset."""
     chosen: bytes
@@ -93,13 +94,10 @@ class _Making:
         self._base = self._base_shape(plan)
         self._constant = self._chosen_constants(plan)
         calls = [self._step(step) for step in plan.steps]
-        if choices.one_in(4):
-            self._name_sizes(plan, calls)
-        self.root = self._results[plan.root][0]._v.node
-        self.inputs = [
-            self._tensors[leaf] for leaf in plan.leaves if leaf not in self._arrays and leaf in self._tensors
-        ]
-        self.sizes = dict(self._named)
+        self.known = self._part(plan)
+        kind = choices.pick([None, None, None, None, _NAMED, _NAMED, _UNKNOWN, _UNRANKED])
+        self.vague = kind is not None and self._make_vague(plan, calls, kind)
+        self.part = self._part(plan)
         self.dtype = next((leaf.dtype for leaf in plan.leaves), None)
         """The dtype of the first parameter."""
 
@@ -258,26 +256,42 @@ class _Making:
         self._results[step] = tuple(map(Tensor, made))
         return normal
 
-    def _name_sizes(self, plan: Plan, calls: Sequence[Mapping[str, Any]]) -> None:
-        """Make everything anew on inputs whose sizes have names, equal sizes one name."""
+    def _part(self, plan: Plan) -> tuple[Node, list[Tensor]]:
+        """The root, and the tensors that stand for parameters and are inputs."""
+        root = self._results[plan.root][0]._v.node
+        assert root is not None
+        inputs = [leaf for leaf in plan.leaves if leaf not in self._arrays and leaf in self._tensors]
+        return root, [self._tensors[leaf] for leaf in inputs]
+
+    def _make_vague(self, plan: Plan, calls: Sequence[Mapping[str, Any]], kind: str) -> bool:
+        """Make everything anew on inputs of which less is known; False where operators then refuse it."""
         kept = self._tensors, self._results
         self._tensors = dict(self._tensors)
         for leaf, tensor in kept[0].items():
-            kind = tensor.type
-            if leaf not in self._arrays and leaf.label not in self.fixed and isinstance(kind, TensorType):
-                dims = [f"d{dim}" if isinstance(dim, int) and dim > 1 else dim for dim in kind.shape or ()]
-                condition = leaf.variable.condition if leaf.variable is not None else None
-                if isinstance(condition, TensorType) and condition.shape is not None:
-                    dims = [c if isinstance(c, int) else d for c, d in zip(condition.shape, dims, strict=True)]
-                self._named.update({f"d{dim}": dim for dim in kind.shape or () if isinstance(dim, int) and dim > 1})
-                self._tensors[leaf] = new_input(leaf.label, tensor_type(kind.dtype, dims))
+            condition = leaf.variable.condition if leaf.variable is not None else None
+            conditioned = isinstance(condition, TensorType) and condition.shape is not None
+            if leaf not in self._arrays and leaf.label not in self.fixed and not conditioned:
+                self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, kind))
         self._results = {}
         try:
             for step, attributes in zip(plan.steps, calls, strict=True):
                 self._call(step, attributes)
         except GraphError:  # what only known sizes allow
             self._tensors, self._results = kept
-            self._named = {}
+            return False
+        return True
+
+
+_NAMED, _UNKNOWN, _UNRANKED = "named sizes", "unknown sizes", "unknown ranks"
+
+
+def _vague(kind: Any, how: str) -> Any:
+    """A tensor type of which less is known: equal sizes have one name, or no size is known, or not even the rank."""
+    if not isinstance(kind, TensorType) or kind.shape is None or how == _UNRANKED:
+        return tensor_type(kind.dtype)
+    if how == _UNKNOWN:
+        return tensor_type(kind.dtype, (None,) * len(kind.shape))
+    return tensor_type(kind.dtype, [f"d{dim}" if isinstance(dim, int) and dim > 1 else dim for dim in kind.shape])
 
 
 def _outputs(step: Step) -> int:
@@ -316,14 +330,14 @@ def _applied(
     rule: Rule, traced: TracedPattern, made: _Making, version: int, chosen: bytes
 ) -> Instance | Misfit | Broken:
     """The rule applied to an instance of its pattern."""
-    root = made.root
-    assert root is not None
+    root, inputs = made.part
     names = ["result"] if len(traced.places) == 1 else [f"result_{place}" for place in traced.places]
-    outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
     try:
-        before = build(outputs, inputs=made.inputs, name="before", opset=version)
+        known = _model(made.known, names, traced, version)
+        before = known if not made.vague else _model(made.part, names, traced, version)
     except GraphError as error:
         return Misfit("no instance", _first(error))
+    outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
     matcher = Matcher(traced, dict.fromkeys(before.graph.nodes, before.graph))
     match = matcher.match(root)
     if match is None:
@@ -344,15 +358,19 @@ def _applied(
             item if isinstance(item, Handle) else _adopted(item, old)
             for item, old in zip(items, outputs.values(), strict=True)
         ]
-        after = build(dict(zip(names, tensors, strict=True)), inputs=made.inputs, name="after", opset=version)
+        after = build(dict(zip(names, tensors, strict=True)), inputs=inputs, name="after", opset=version)
     except GraphError as error:
         return Broken(before, f"the replacement makes no model: {_first(error)}", chosen)
-    kind = root.outputs[0].type
-    dtype = made.dtype
+    kind = made.known[0].outputs[0].type
     rank = len(kind.shape) if isinstance(kind, TensorType) and kind.shape is not None else None
-    traits = {"dtypes": str(dtype), "ranks": str(rank), "opsets": str(version)}
-    shown = {name: size_ for name, size_ in made.sizes.items() if not name.startswith("?")}
-    return Instance(before, after, made.fixed, shown, traits, chosen)
+    traits = {"dtypes": str(made.dtype), "ranks": str(rank), "opsets": str(version)}
+    return Instance(before, after, known, made.fixed, traits, chosen)
+
+
+def _model(part: tuple[Node, list[Tensor]], names: Sequence[str], traced: TracedPattern, version: int) -> Model:
+    root, inputs = part
+    outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
+    return build(outputs, inputs=inputs, name="before", opset=version)
 
 
 def _adopted(item: Any, old: Tensor) -> Any:

@@ -31,7 +31,7 @@ _PREFERRED = (
         "uint32",
         "uint16",
     ),
-    *("bfloat16", "string"),
+    "string",
 )
 """Dtypes that instances have, the usual ones first; others only where nothing else is allowed."""
 

@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from time import monotonic
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from ... import schemas
 from ...errors import GraphError, RuleError
 from ...rewriting.rules import Rule
 from ...sites import at, caller
-from ..draws import Found, draws, search
+from ..draws import ORDINARY, Found, draws, kinds, search
 from ..equivalence import refutation
 from ..judging import REFUTED, Judge, Judgement, ModelSide
 from ..verdicts import Refuted, Unfired, Verdict
@@ -24,14 +24,11 @@ _BYTES = 96
 _PROBES = 400
 """Instances that are made before any is judged, to learn which choices make the rule fire."""
 
-_KEPT = 120
-"""How many of those are kept."""
-
-_OFTEN = 0.2
-"""The share of instances that have to fire for any to be tried later."""
-
-_DRAWS = 3
+_DRAWS = 6
 """Inputs drawn for one instance."""
+
+_SHARES = {"float32": 4, "float64": 2, "float16": 2}
+"""How many turns dtypes have, where others have one."""
 
 _TRIES = 12
 """Inputs on which a smaller instance is tried."""
@@ -49,7 +46,7 @@ _MILESTONES = frozenset({13, 17, 20, 21, 24})
 def rule(
     rule: Rule,
     *,
-    examples: int = 100,
+    examples: int = 200,
     seed: int = 0,
     opsets: Iterable[int] | None = None,
     without: Sequence[str] = (),
@@ -87,11 +84,11 @@ def rule(
     versions = _versions(rule, opsets)
     verdict = Verdict(f"rule {rule.name!r}")
     fitting = _probe(rule, versions, verdict, seed)
-    run = _Run(rule, versions, verdict)
-    strategies = [_choices(fitting, len(fitting) / _PROBES), st.data()]
-    found = search(run.judge, strategies, examples=max(1, examples // _DRAWS), seed=seed, shrinks=0)
-    if found is not None:
-        raise _refuted(rule, run.smaller(found, seed))
+    run = _Run(rule, versions, verdict, without)
+    for number, raw in enumerate(_mixed(fitting, max(1, examples // _DRAWS))):
+        found = run.judged(raw, seed + number)
+        if found is not None:
+            raise _refuted(rule, run.smaller(found, seed))
     if not verdict.judged:
         reasons = "".join(f"\n  {reason}" for reason in [*verdict.failed, *verdict.undefined][:3])
         raise Unfired(f"rule {rule.name!r} fired, but none of its instances could be judged:{reasons}")
@@ -116,8 +113,8 @@ def _versions(rule: Rule, opsets: Iterable[int] | None) -> list[int]:
     return sorted(kinds.values(), key=lambda version: (abs(version - schemas.DEFAULT_OPSET), version))
 
 
-def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> list[bytes]:
-    """Choices on which the rule fires, simple ones first.
+def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> dict[str, list[bytes]]:
+    """Choices on which the rule fires, by dtype.
 
     Raises:
         Unfired: it fires on none.
@@ -125,7 +122,7 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
     random = np.random.default_rng(seed)
     stages: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
-    fitting: list[tuple[int, bytes]] = []
+    fitting: dict[str, list[bytes]] = {}
     for number in range(_PROBES):
         raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
         found = instance(rule, versions, raw)
@@ -134,7 +131,7 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
         if isinstance(found, Misfit):
             reasons.setdefault(stage, Counter())[found.reason] += 1
         else:
-            fitting.append((len(found.before.nodes), raw))
+            fitting.setdefault(found.traits["dtypes"] if isinstance(found, Instance) else "broken", []).append(raw)
     verdict.tried["instances"] = stages
     if not fitting:
         said = [f"  {stage} ({count})" + _most(reasons.get(stage)) for stage, count in stages.most_common()]
@@ -144,45 +141,60 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
         )
     if "unwritable" in reasons:
         verdict.tried["unwritable"] = reasons["unwritable"]
-    return [raw for _, raw in fitting[:_KEPT]]
+    return fitting
+
+
+def _mixed(fitting: dict[str, list[bytes]], count: int) -> list[bytes]:
+    """Some of the choices, in turn of each dtype, floats more often."""
+    parts = [
+        found[start :: _SHARES.get(dtype, 1)]
+        for dtype, found in fitting.items()
+        for start in range(_SHARES.get(dtype, 1))
+    ]
+    return [raw for turn in zip_longest(*parts) for raw in turn if raw is not None][:count]
 
 
 def _most(reasons: Counter[str] | None) -> str:
     return "" if not reasons else ": " + "; ".join(reason for reason, _ in reasons.most_common(2))
 
 
-def _choices(fitting: list[bytes], share: float) -> st.SearchStrategy[bytes]:
-    """Bytes that choose an instance; where few choices fire, those that did, or beginnings of them."""
-    if share >= _OFTEN:
-        return st.binary(min_size=_BYTES, max_size=_BYTES)
-    return st.builds(lambda raw, end: raw[:end], st.sampled_from(fitting), st.integers(0, 4 * _BYTES))
-
-
 class _Run:
     """The instances of a rule that are judged."""
 
-    def __init__(self, rule: Rule, versions: Sequence[int], verdict: Verdict) -> None:
+    def __init__(self, rule: Rule, versions: Sequence[int], verdict: Verdict, without: Sequence[str]) -> None:
         self._rule = rule
+        self._without = without
         self._versions = versions
         self._verdict = verdict
         self._known: dict[bytes, Any] = {}
 
-    def judge(self, drawn: tuple[bytes, st.DataObject]) -> None:
-        """Judge one instance on some draws."""
-        raw, data = drawn
+    def judged(self, raw: bytes, number: int) -> Found | None:
+        """Judge one instance on some draws: ordinary ones, and special ones of a kind that changes with the number."""
         made = self._instance(raw)
-        if isinstance(made, Misfit):
-            return
         if isinstance(made, Broken):
-            raise Found({}, Judgement(REFUTED, made.reason), made)
+            return Found({}, Judgement(REFUTED, made.reason), made)
+        assert not isinstance(made, Misfit)
         for name, value in made[0].traits.items():
             self._verdict.tried.setdefault(name, Counter())[value] += 1
-        for _ in range(_DRAWS):
-            feeds = data.draw(draws(made[0].before, sizes=made[0].sizes)) | made[0].fixed
-            found = made[1].judge(feeds)
-            self._verdict.count(found)
-            if found.kind == REFUTED:
-                raise Found(feeds, found, made[0])
+        others = [kind for kind in kinds(self._without) if kind != ORDINARY]
+        for kind in (ORDINARY, others[number % len(others)]):
+            found = self._searched(made, kind, examples=_DRAWS // 2, seed=number, shrinks=0, roundings=True)
+            if found is not None:
+                return found
+        return None
+
+    def _searched(self, made: Any, kind: str, *, roundings: bool, **options: int) -> Found | None:
+        """What refutes an instance on draws of one kind."""
+
+        def test(drawn: tuple[dict[str, Any]]) -> None:
+            feeds = drawn[0] | made[0].fixed
+            judgement = made[1].judge(feeds, roundings=roundings)
+            if roundings:
+                self._verdict.count(judgement)
+            if judgement.kind == REFUTED:
+                raise Found(feeds, judgement, made[0], kind)
+
+        return search(test, [draws(made[0].known, kind, self._without)], **options)
 
     def _instance(self, raw: bytes) -> Any:
         known = self._known.get(raw)
@@ -216,13 +228,8 @@ class _Run:
         if isinstance(made, Broken):
             return Found({}, Judgement(REFUTED, made.reason), made)
 
-        def test(drawn: tuple[dict[str, Any]]) -> None:
-            feeds = drawn[0] | made[0].fixed
-            judgement = made[1].judge(feeds, roundings=found.judgement.rounding)
-            if judgement.kind == REFUTED:
-                raise Found(feeds, judgement, made[0])
-
-        return search(test, [draws(made[0].before, sizes=made[0].sizes)], seed=seed, **options)
+        rounding = found.judgement.rounding  # what is smaller is to differ in the same way
+        return self._searched(made, found.kind, roundings=rounding, seed=seed, **options)
 
 
 def _refuted(rule: Rule, found: Found) -> Refuted:
