@@ -93,7 +93,6 @@ def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
     return tuple([item._v if isinstance(item, Handle) else as_tensor(item, what)._v for item in items])
 
 
-@undisturbed()
 def sweep(
     model: M,
     visit: Visit,
@@ -119,13 +118,13 @@ def sweep(
     for function in callees_first(model.functions):
         own = function.opset_imports.get("", version)
         imports = _at_opset(function.opset_imports, opset if "" in function.opset_imports else None)
-        with schemas.opset_forced(opset or own):
+        with undisturbed(), schemas.opset_forced(opset or own):
             start = (bodies or {}).get(function, function.graph)
             graph = _Sweep(visit, swept, follow, finish, same_types).graph(start, dict(given))
         if graph is not start or imports is not function.opset_imports:
             swept[function] = _called(replace(function, graph=graph, opset_imports=imports), function, model)
     imports = _at_opset(model.opset_imports, opset)
-    with schemas.opset_forced(opset or version):
+    with undisturbed(), schemas.opset_forced(opset or version):
         graph = _Sweep(visit, swept, follow, finish, same_types).graph(model.graph, dict(given), is_body=False)
     if graph is model.graph and not swept and imports is model.opset_imports:
         return model
