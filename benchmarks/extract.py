@@ -18,6 +18,7 @@ import onnx
 
 import graphdsl as gd
 from benchmarks import chain
+from benchmarks.cuts import Extract, with_graphsurgeon, with_onnx_ir, with_polygraphy
 from benchmarks.timing import interleaved, machine, seconds, summary, table
 
 Cut = Callable[[Path, Path, list[str], list[str]], None]
@@ -44,48 +45,22 @@ def by_onnx_function(source: Path, target: Path, inputs: list[str], outputs: lis
     onnx.utils.extract_model(source, target, inputs, outputs)
 
 
-def by_onnx_ir(source: Path, target: Path, inputs: list[str], outputs: list[str]) -> None:
-    """`onnx_ir.convenience.extract`."""
-    import onnx_ir
+def in_memory(extract: Extract) -> Cut:
+    """Reading, an extractor of protos, writing."""
 
-    model = onnx_ir.load(source)
-    model.graph = onnx_ir.convenience.extract(model.graph, inputs, outputs)
-    onnx_ir.save(model, target)
+    def cut(source: Path, target: Path, inputs: list[str], outputs: list[str]) -> None:
+        onnx.save(extract(onnx.load(source), inputs, outputs), target)
 
-
-def by_graphsurgeon(source: Path, target: Path, inputs: list[str], outputs: list[str]) -> None:
-    """onnx-graphsurgeon, as its examples do."""
-    import onnx_graphsurgeon
-
-    graph = onnx_graphsurgeon.import_onnx(onnx.load(source))
-    tensors = graph.tensors()
-    graph.inputs = [tensors[name] for name in inputs]
-    graph.outputs = [tensors[name] for name in outputs]
-    for tensor in graph.inputs:
-        tensor.inputs.clear()
-    onnx.save(onnx_graphsurgeon.export_onnx(graph.cleanup()), target)
-
-
-def by_polygraphy(source: Path, target: Path, inputs: list[str], outputs: list[str]) -> None:
-    """polygraphy's loader, given the types."""
-    import numpy as np
-    from polygraphy.backend.onnx import extract_subgraph
-    from polygraphy.common import TensorMetadata
-
-    taken, given = TensorMetadata(), TensorMetadata()
-    for metadata, names in ((taken, inputs), (given, outputs)):
-        for name in names:
-            metadata.add(name, np.dtype(np.float32), (10, 10))
-    onnx.save(extract_subgraph(onnx.load(source), taken, given), target)
+    return cut
 
 
 CUTTERS: dict[str, tuple[str, Cut]] = {
     "onnx.utils.Extractor": ("onnx", by_onnx),
     "onnx.utils.extract_model": ("onnx", by_onnx_function),
     "graphdsl": ("graphdsl", by_graphdsl),
-    "onnx-ir": ("onnx_ir", by_onnx_ir),
-    "onnx-graphsurgeon": ("onnx_graphsurgeon", by_graphsurgeon),
-    "polygraphy": ("polygraphy", by_polygraphy),
+    "onnx-ir": ("onnx_ir", in_memory(with_onnx_ir)),
+    "onnx-graphsurgeon": ("onnx_graphsurgeon", in_memory(with_graphsurgeon)),
+    "polygraphy": ("polygraphy", in_memory(with_polygraphy)),
 }
 
 

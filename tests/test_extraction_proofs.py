@@ -1,5 +1,6 @@
 """Random programs and real models, cut at random: right by the whole's values, or missing just what they say."""
 
+import importlib.util
 import random
 import warnings
 from collections.abc import Iterator
@@ -163,6 +164,42 @@ def test_cuts_of_real_architectures_give_the_whole_model_s_values(path: Path, se
     weights = {tensor.name for tensor in proto.graph.initializer}
     names = [str(tensor.name) for tensor in part.inputs if tensor.name not in weights]
     assert_part_is_right(part, dict(zip([*names, *outputs], tapped(proto, [*names, *outputs]), strict=True)), outputs)
+
+
+NETWORKS = {"cls": (1, 3, 48, 192), "det": (1, 3, 64, 64), "rec": (1, 3, 48, 160)}
+"""The models of rapidocr-onnxruntime by a part of their names, with the shape of an image for each."""
+
+
+@pytest.mark.parametrize("name", ["cls", *[pytest.param(name, marks=pytest.mark.full) for name in ("det", "rec")]])
+def test_cuts_taps_and_chains_of_real_networks_give_the_whole_model_s_values(name: str) -> None:
+    package = importlib.util.find_spec("rapidocr_onnxruntime")
+    if package is None:
+        pytest.skip("rapidocr-onnxruntime is not installed")
+    (path,) = Path(package.origin or "").parent.glob(f"models/*{name}*.onnx")
+    proto, model = _read(path)
+    feeds = {proto.graph.input[0].name: np.random.default_rng(0).standard_normal(NETWORKS[name]).astype(np.float32)}
+    made = [value for node in proto.graph.node if node.op_type != "Constant" for value in node.output]
+    (output,) = [info.name for info in proto.graph.output]
+    whole = values_of(proto, [*made, output], feeds)
+    draw = random.Random(name)
+    for _ in range(4):
+        last = draw.randrange(len(made) // 3, len(made))
+        outputs = [made[last], made[draw.randrange(last)]]
+        try:
+            parts = [quietly(model, [made[draw.randrange(last)]], outputs)]
+        except gd.MissingInputs as error:
+            parts = [gd.extract(model, cut, outputs) for cut in error.suggested]
+        for part in parts:
+            names = list(part.output_names)
+            found = session(part.to_proto()).run(names, {str(t.name): whole[str(t.name)] for t in part.inputs})
+            assert [array.tobytes() for array in found] == [whole[value].tobytes() for value in outputs]
+    alone = {"intra_op_num_threads": 1, "graph_optimization_level": "ORT_DISABLE_ALL"}
+    values = dict(gd.run_intermediates(model, feeds, memory=1 << 23, options=alone))
+    assert all(values[value].tobytes() == whole[value].tobytes() for value in made)
+    chained = feeds
+    for part in gd.split(model, [made[len(made) // 3], made[2 * len(made) // 3]]):
+        chained = part.run(chained, options=alone)
+    assert chained[output].tobytes() == whole[output].tobytes()
 
 
 @cache

@@ -51,7 +51,8 @@ def run_intermediates(
         memory: How many bytes the values of one chunk may take; a larger value is a chunk of its own.
         progress: Whether to show a bar, which needs tqdm; by default where tqdm is installed and a terminal looks on.
         providers: As for `gd.Model.run`.
-        options: As for `gd.Model.run`; optimisations are off by default, for values that depend on nothing else.
+        options: As for `gd.Model.run`. Optimisations are off by default, so that no value depends on which others are
+            asked for with it; last bits may depend on the number of threads (`intra_op_num_threads`).
 
     Raises:
         GraphError: the model has no such tensor.
