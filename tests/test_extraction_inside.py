@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, note
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support import sampled
 from test_extraction_proofs import FEEDS, program_model
@@ -228,6 +228,7 @@ def paths(model: gd.Model) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("read", sampled([False, True]))
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing a program takes long on a busy machine
 @given(program=PROGRAMS, data=st.data())
 def test_a_random_tap_leaves_what_the_model_computes(read: bool, program: Block, data: st.DataObject) -> None:
     model = program_model(program, loaded=read)
@@ -248,6 +249,7 @@ def test_a_random_tap_leaves_what_the_model_computes(read: bool, program: Block,
 
 
 @pytest.mark.parametrize("read", sampled([False, True]))
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing a program takes long on a busy machine
 @given(program=PROGRAMS, data=st.data())
 def test_every_body_can_be_cut_out(read: bool, program: Block, data: st.DataObject) -> None:
     model = program_model(program, loaded=read)

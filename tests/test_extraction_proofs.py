@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, note
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from support import sampled
 from test_programs import PROGRAMS, Block, Traced, execute
@@ -85,6 +85,7 @@ def assert_part_is_right(part: gd.Model, values: dict[str, np.ndarray], outputs:
 
 
 @pytest.mark.parametrize("loaded", sampled([False, True]))
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing a program takes long on a busy machine
 @given(program=PROGRAMS, data=st.data())
 def test_a_random_cut_is_right_or_misses_what_it_names(loaded: bool, program: Block, data: st.DataObject) -> None:
     model = program_model(program, loaded=loaded)
@@ -112,6 +113,7 @@ def test_a_random_cut_is_right_or_misses_what_it_names(loaded: bool, program: Bl
 
 
 @pytest.mark.parametrize("loaded", sampled([False, True]))
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing a program takes long on a busy machine
 @given(program=PROGRAMS, data=st.data())
 def test_a_random_chain_computes_what_the_model_does(loaded: bool, program: Block, data: st.DataObject) -> None:
     model = program_model(program, loaded=loaded)
