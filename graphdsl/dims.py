@@ -268,6 +268,8 @@ def _dim(terms: Terms, text: str) -> Dim:
 # Text
 
 _NAME_LIKE = re.compile(r"[^\W\d]\w*([.:/-][^\W\d]\w*)*\Z")
+_ODD_NUMBER = re.compile(r"(?<![\w.])\d[\d_]*_\d")
+"""What Python reads as a number and nobody else does: `0_1`, the name that an exporter gives to an axis of input 0."""
 _MAX_POWER = 8
 
 
@@ -278,7 +280,7 @@ def parse(text: str) -> Size:
     exporters write them: `(h - 1)//2 + 1`, `floor(h/2 - 1/2) + 1`, `Max(1, n)`, `s0**2`, `Mod(n, 2)`. A name that is
     no Python name stands in quotes within a larger expression: `2*'batch-size'`.
     """
-    if len(text) > MAX_TEXT or _NAME_LIKE.match(text) or not text.isprintable():
+    if len(text) > MAX_TEXT or _NAME_LIKE.match(text) or _ODD_NUMBER.search(text) or not text.isprintable():
         return _symbol(text)
     return _parsed(text)
 

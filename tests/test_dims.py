@@ -337,3 +337,8 @@ def test_an_expression_does_not_grow_without_end() -> None:
 
 def test_the_judge_of_computed_values_sees_a_wrong_one() -> None:
     assert value(n // 2, {"n": 5}) == 2 != plainly(("ceil_div", "n", 2), {"n": 5})
+
+
+def test_an_underscore_between_digits_makes_a_name() -> None:
+    assert gd.float32["0_1", "n_0_1"].shape == ("0_1", "n_0_1")
+    assert gd.float32["10", "2*n_1"].shape == (10, "2*n_1")

@@ -7,6 +7,7 @@ where sums run in another order they are judged by `verify.equivalent`, against 
 import functools
 import importlib.util
 import io
+import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ import onnxruntime as ort
 import pytest
 import torch
 from backend import Case, differences, on_reference, on_runtime
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from passing import interface
 from skimage import data
 from workers import Crash, each
@@ -183,6 +186,52 @@ def test_the_runtime_writes_over_what_it_is_given() -> None:
     feeds = [np.float32([[1, 2, 3], [5, 6, 7]]), *[np.ones(3, np.float32) for _ in others]]
     on_runtime(gd.build(outputs, inputs=[x, *others]).to_proto(), feeds)
     assert feeds[3].tolist() != [1, 1, 1]
+
+
+# Rules and random models
+
+
+@pytest.mark.parametrize("name", ["merge_transposes", "merge_reshapes", "erf_gelu"])
+def test_some_rules_are_not_refuted(name: str) -> None:
+    assert verify.rule(getattr(P.rules, name), examples=20).judged
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", P.rules.__all__)
+def test_no_rule_is_refuted(name: str) -> None:
+    assert verify.rule(getattr(P.rules, name), examples=300, seed=random.randrange(1000)).judged
+
+
+def judge_random(model: gd.Model, feeds: Mapping[str, Any]) -> None:
+    """A model made at random, after each pass, gives the same bits, or what is as near to float64."""
+    expected = verify.run(model, feeds, "unoptimised")
+    assume(isinstance(expected, dict))
+    for name, function in {**EXACT, **ROUNDED}.items():
+        after = function(model)
+        if after is model:
+            continue
+        assert interface(after) == interface(model), name
+        found = verify.run(after, feeds, "unoptimised")
+        if name in EXACT:
+            assert isinstance(found, dict), (name, found)
+            assert differences(list(expected.values()), list(found.values())) == [], name
+        else:
+            verify.equivalent(model, after, feeds=dict(feeds))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_some_random_models(data: st.DataObject) -> None:
+    model = data.draw(verify.models())
+    judge_random(model, data.draw(verify.feeds(model)))
+
+
+@pytest.mark.full
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_many_random_models(data: st.DataObject) -> None:
+    model = data.draw(verify.models())
+    judge_random(model, data.draw(verify.feeds(model)))
 
 
 # Real architectures and real models
