@@ -177,12 +177,14 @@ LAYERS = {
     "verify.recipes.others": "calls of quantized operators, of text and of sequences",
     "verify.recipes": "how each operator is called",
     "verify.programs": "random models, step by step, by those recipes",
+    "verify.interpreters": "models by the functions of NumPy and torch",
     "verify.witnesses": "who runs models",
     "verify.undefined": "what the standard leaves undefined, where nothing is compared",
     "verify.precise": "operators computed more carefully than the reference does",
     "verify.alone": "one operator on arrays",
     "verify.evaluation": "models in float64, value by value",
     "verify.judging": "whether two sides agree on one draw",
+    "verify.comparing": "whether witnesses of one run agree",
     "verify.draws": "the draws on which sides are compared",
     "verify.verdicts": "what comes of a verification",
     "verify.equivalence": "models against models and functions",
@@ -192,7 +194,11 @@ LAYERS = {
     "verify.refuting.instances": "models made from a pattern",
     "verify.refuting.refuter": "rules judged on instances of their patterns",
     "verify.refuting": "rules against their own patterns",
+    "verify.known": "faults of others that are known",
+    "verify.campaigns": "searches for what witnesses differ in",
     "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
+    "verify.__main__": "campaigns as a command",
+    "pytest_plugin": "verification as a marker and a fixture of pytest",
 }
 """Each module, top layer first, and why it stands where it does."""
 

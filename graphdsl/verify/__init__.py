@@ -9,6 +9,19 @@ array([-1], dtype=int8)
 
 from ..apart import Crash, Refusal
 from .arrays import tensors
+from .campaigns import (
+    AGREE,
+    CRASH,
+    DIFFER,
+    KNOWN,
+    NOT_RUN,
+    USUAL,
+    Campaign,
+    InProcess,
+    Result,
+    campaign,
+    unanimous,
+)
 from .equivalence import equivalent, matches
 from .inputs import feeds
 from .programs import OPERATORS, models
@@ -17,13 +30,23 @@ from .verdicts import Refuted, Unfired, Verdict
 from .witnesses import WITNESSES, run
 
 __all__ = [
+    "AGREE",
+    "CRASH",
+    "DIFFER",
+    "KNOWN",
+    "NOT_RUN",
     "OPERATORS",
+    "USUAL",
     "WITNESSES",
+    "Campaign",
     "Crash",
+    "InProcess",
     "Refusal",
     "Refuted",
+    "Result",
     "Unfired",
     "Verdict",
+    "campaign",
     "equivalent",
     "feeds",
     "matches",
@@ -31,4 +54,5 @@ __all__ = [
     "rule",
     "run",
     "tensors",
+    "unanimous",
 ]

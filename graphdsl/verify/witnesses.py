@@ -18,6 +18,7 @@ from ..ir import ModelData
 from ..loading import Source, load
 from ..models import PRODUCER
 from ..sites import at, caller
+from .interpreters import NUMPY, in_torch, interpret
 
 Outcome: TypeAlias = "dict[str, Any] | Refusal | Crash"
 """What comes of a run: the outputs by name, or why there are none."""
@@ -88,6 +89,11 @@ def _bytes(model: ModelData) -> tuple[bytes, list[str]]:
     return found
 
 
+def output_names(model: ModelData) -> list[str]:
+    """The names of a model's outputs, in order."""
+    return _bytes(model)[1]
+
+
 def _runtime(options: tuple[tuple[str, Any], ...]) -> Witness:
     """ONNX Runtime with options of its sessions; models of one structure share a session."""
     salt = repr(options).encode()
@@ -124,5 +130,11 @@ WITNESSES: dict[str, Witness] = {
     "onnxruntime": _runtime(_PLAIN),
     "unoptimised": _runtime(_UNOPTIMISED),
     "reference": _reference,
+    "numpy": lambda model, feeds, limits: interpret(model, feeds, NUMPY, output_names(model)),
+    "torch": lambda model, feeds, limits: in_torch(model, feeds, output_names(model)),
 }
-"""Who can run a model: "onnxruntime" as it is, "unoptimised" without its rewriting, "reference" of ONNX."""
+"""Who can run a model.
+
+"onnxruntime" as it is, "unoptimised" without its rewriting; "reference" of ONNX; "numpy" and "torch" for models of
+operators that these have.
+"""
