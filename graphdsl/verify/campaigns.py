@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import asdict, dataclass, field
-from os import PathLike, cpu_count
+from os import SEEK_END, PathLike, cpu_count
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -34,6 +34,7 @@ from ..walk import graphs
 from .comparing import Difference, Runs
 from .drafts import BY_SIMPLICITY, dtypes_of
 from .inputs import feeds
+from .known import FAULTS as FAULTS
 from .known import known as known_fault
 from .programs import models
 from .recipes import RECIPES
@@ -231,8 +232,7 @@ def campaign(
     for result in _perform(missing, executor, processes):
         results[result.task.key] = result
         if path is not None:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(result)) + "\n")
+            _append(Path(path), json.dumps(asdict(result)))
         if progress is not None:
             progress(result, len(tasks))
     return Campaign(results[task.key] for task in tasks)
@@ -282,6 +282,15 @@ def _read(path: str | PathLike[str] | None) -> dict[str, Result]:
             continue
         found[result.task.key] = result
     return found
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line to a file, after a line that was broken off as after a whole one."""
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(f"{line}\n".encode())
 
 
 class InProcess(Executor):
@@ -337,7 +346,10 @@ class _Found(Exception):
 
 def examine(task: Task) -> Result:
     """Do one task; whatever comes of it is a result."""
-    return _result(task, _examples(task))
+    try:
+        return _result(task, _examples(task))
+    except Exception as error:  # one task is not the end of a campaign
+        return Result(task, CRASH, reason=f"verifying it failed: {type(error).__name__}: {error}")
 
 
 def _result(task: Task, examples: st.SearchStrategy[tuple[ModelData, dict[str, Any]]]) -> Result:

@@ -61,6 +61,7 @@ class Runs:
             if not isinstance(one, (list, tuple)) or not isinstance(other, (list, tuple)) or len(one) != len(other):
                 return "sequences of other lengths"
             return next((r for a, b in zip(one, other, strict=True) if (r := self._of_output(place, a, b))), None)
+        one, other = (np.asarray(item) if isinstance(item, np.generic) else item for item in (one, other))
         if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray):
             return None if one is other or one == other else "other values"
         if one.dtype != other.dtype:

@@ -15,6 +15,7 @@ from ..attributes import from_attribute
 from ..errors import MissingRuntime
 from ..inlining import inline
 from ..ir import ModelData, Node, Value, constant_array
+from ..walk import constants
 
 Function = Callable[..., Any]
 Table = Mapping[str, Function]
@@ -223,6 +224,10 @@ _TORCH_NAMES = {
 }
 
 
+_TORCH_DTYPES = frozenset(map(np.dtype, "?bBhilefdFD"))
+"""The dtypes that NumPy and torch share, and torch computes with."""
+
+
 @cache
 def _torch() -> tuple[Any, Table]:
     """The module, and what it has by operator."""
@@ -284,7 +289,8 @@ def _text(value: Any) -> str:
 def in_torch(model: ModelData, feeds: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | Refusal:
     """The outputs of a model by name, computed by torch on the CPU."""
     torch, table = _torch()
-    if not all(isinstance(value, np.ndarray) and value.dtype.kind in "biufc" for value in feeds.values()):
+    given = [*feeds.values(), *(value.array for value in constants(model.graph))]
+    if not all(isinstance(value, np.ndarray) and value.dtype in _TORCH_DTYPES for value in given):
         return Refusal("torch has not all of these dtypes")
     with torch.no_grad():
         return interpret(model, feeds, table, names, lambda a: torch.from_numpy(np.array(a)), lambda t: t.numpy())
