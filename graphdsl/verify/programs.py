@@ -139,9 +139,9 @@ class Builder:
         self.returned: list[Tensor] = []
         """What the model returns beside what the last step makes."""
         self._names = count()
-        known = _known(plan.operators, opset)
-        self._flow = [name for name in known if name in FLOW]
-        simple = [name for name in known if name not in FLOW]
+        # whether they exist at the opset or not, so that another opset leaves the choices what they are
+        self._flow = [name for name in plan.operators if name in FLOW]
+        simple = [name for name in plan.operators if name not in FLOW]
         # by shelves, since Hypothesis draws the first of many things too often
         self._shelves = [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
 
@@ -180,6 +180,8 @@ class Builder:
                 raise Unfit("nested deep enough")
             make = {"If": self.branch, "Loop": self.loop, "Scan": self.scan, "function": self.function}[name]
             return make(scope, depth)
+        if not _exists(name, self.opset):
+            raise Unfit(f"no {name} at opset {self.opset}")
         schema = lookup("", name, self.opset)
         draft = Draft(self.draw, scope, schema, self.plan.dtypes)
         outputs = RECIPES[name](draft)
@@ -338,6 +340,7 @@ def _known(operators: tuple[str, ...], opset: int) -> tuple[str, ...]:
     return tuple(name for name in operators if name in FLOW or _exists(name, opset))
 
 
+@cache
 def _exists(name: str, opset: int) -> bool:
     try:
         lookup("", name, opset)
