@@ -24,11 +24,12 @@ _UNITS = 16
 
 _SHIFTED = frozenset(
     {
-        *("Celu", "Elu", "Gelu", "LogSoftmax", "Mish", "ReduceLogSumExp", "Selu", "Sigmoid", "Softmax", "Softplus"),
-        *("Swish", "Tanh", "HardSigmoid", "HardSwish", "Erf"),
+        *("BlackmanWindow", "Celu", "DFT", "Elu", "Erf", "GRU", "Gelu", "HammingWindow", "HannWindow", "HardSigmoid"),
+        *("HardSwish", "LSTM", "LogSoftmax", "Mish", "RNN", "ReduceLogSumExp", "STFT", "Selu", "Sigmoid", "Softmax"),
+        *("SoftmaxCrossEntropyLoss", "Softplus", "Swish", "Tanh"),
     }
 )
-"""Operators that add 1 on the way, as their formulas say, so that they are exact to a part of 1 and not of the result."""
+"""Operators that add 1 on the way, as their formulas say, so they are exact to a part of 1, not of the result."""
 
 _SAMPLES = 4
 

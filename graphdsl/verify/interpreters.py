@@ -66,7 +66,12 @@ def interpret(
             return returned
         many = returned if isinstance(returned, (tuple, list)) else (returned,)
         known.update(zip(node.outputs, many, strict=False))
-    return {name: write(at(value)) for name, (_, value) in zip(names, plain.graph.outputs, strict=True)}
+    return {name: _plain(write(at(value))) for name, (_, value) in zip(names, plain.graph.outputs, strict=True)}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Text as ONNX Runtime gives it: objects."""
+    return array.astype(object) if array.dtype.kind in "US" else array
 
 
 # NumPy
@@ -78,12 +83,14 @@ def _axes(axes: Any, keepdims: Any, noop: Any, rank: int) -> tuple[Any, bool] | 
     return tuple(int(axis) for axis in np.asarray(axes)), bool(keepdims)
 
 
-def _reducing(function: Function) -> Function:
+def _reducing(function: Function, before: Function = np.asarray) -> Function:
+    """A reduction of what another function makes of each element, which stays where nothing is reduced."""
+
     def reduce(x: Any, axes: Any = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0, **more: Any) -> Any:
         found = _axes(more.get("axes", axes), keepdims, noop_with_empty_axes, x.ndim)
         if found is None:
-            return x
-        return np.asarray(function(x, axis=found[0], keepdims=found[1]), x.dtype)
+            return before(x)
+        return np.asarray(function(before(x), axis=found[0], keepdims=found[1]), x.dtype)
 
     return reduce
 
@@ -174,8 +181,8 @@ NUMPY: dict[str, Function] = {
         name: _reducing(getattr(np, name[6:].lower())) for name in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")
     },
     "ReduceMean": _reducing(np.mean),
-    "ReduceL1": _reducing(lambda x, **how: np.sum(np.abs(x), **how)),
-    "ReduceSumSquare": _reducing(lambda x, **how: np.sum(np.square(x), **how)),
+    "ReduceL1": _reducing(np.sum, np.abs),
+    "ReduceSumSquare": _reducing(np.sum, np.square),
     "Identity": lambda x: x,
     "Relu": lambda x: np.maximum(x, x.dtype.type(0)),
     "Reciprocal": lambda x: (1 / x).astype(x.dtype),
@@ -252,8 +259,9 @@ def _torch() -> tuple[Any, Table]:
         return convolve(functional.pad(x, order), w, b, list(steps), 0, list(spread), group)
 
     def product(a: Any, b: Any, c: Any = None, *, alpha: float = 1, beta: float = 1, **turned: int) -> Any:
-        found = alpha * ((a.T if turned.get("transA") else a) @ (b.T if turned.get("transB") else b))
-        return found if c is None else found + beta * c
+        found = (a.T if turned.get("transA") else a) @ (b.T if turned.get("transB") else b)
+        found = found if alpha == 1 else alpha * found
+        return found if c is None else found + (c if beta == 1 else beta * c)
 
     table.update(
         {
