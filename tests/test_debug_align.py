@@ -225,6 +225,69 @@ def test_another_shape_is_an_error_where_it_is_made(tmp_path: Path) -> None:
     assert run.stderr == "shape [2, 4, 4, 4], expected [2, 4, 8, 8]\n" and run.returncode == 1
 
 
+def test_a_model_that_fails_because_of_a_shape_is_aligned_up_to_it() -> None:
+    net, x = network("plain")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported("plain", "older"))
+    conv = [node for node in proto.graph.node if node.op_type == "Conv"][1]
+    next(attribute for attribute in conv.attribute if attribute.name == "strides").ints[:] = [2, 2]
+    del proto.graph.value_info[:]
+    with pytest.raises(gd.RunError):
+        gd.load(proto)(x.numpy())
+    report = debug.align(net, x, model=proto)
+    row = report.culprit
+    assert row is not None and row.local is not None and row.module == "convs.2"
+    assert row.local.note == "another shape: '/convs/convs.2/Conv_output_0' is float32[2, 4, 4, 4]"
+    assert [row.name for row in report.rows if row.accumulated is not None] == ["convs.0", "convs.1"]
+
+
+def test_a_model_that_fails_at_a_part_is_its_fault_if_it_tells_of_parts() -> None:
+    net, x = network("plain")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported("plain", "older"))
+    (last,) = [node for node in proto.graph.node if node.op_type == "Gemm"]
+    last.input[1] = last.input[2]
+    row = debug.align(net, x, model=proto).culprit
+    assert row is not None and row.local is not None and row.module == "fc"
+    assert row.local.note.startswith("model 'main_graph': ONNX Runtime refuses Gemm, which makes '/fc/Gemm_output_0'")
+    with pytest.raises(gd.RunError, match="ONNX Runtime refuses Gemm"):
+        debug.align(net, x, model=without_traces(proto))
+
+
+def test_parts_that_lost_their_traces_are_found_by_value() -> None:
+    net, x = network("residual")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(exported("residual", "dynamo"))
+    for node in list(proto.graph.node)[3:9]:
+        del node.metadata_props[:]
+        for index, name in enumerate(node.input):
+            if name.startswith("blocks."):  # weights tell the module too
+                tensor = next(t for t in proto.graph.initializer if t.name == name)
+                tensor.name = node.input[index] = name.replace(".", "_")
+    report = debug.align(net, x, model=proto)
+    assert report.culprit is None and report.coverage == 1.0
+
+
+def test_scripted_modules_are_aligned_as_a_whole() -> None:
+    class Loop(nn.Module):
+        def forward(self, x: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+            for _ in range(int(n)):
+                x = x * 2 - 1
+            return x
+
+    scripted = torch.jit.script(Loop())
+    report = debug.align(scripted, (torch.ones(2) / 3, torch.tensor(3)), dynamo=False)
+    assert [(row.name, row.is_aligned) for row in report.rows] == [("(the module)", True)]
+    assert report.culprit is None
+
+
+def test_a_parts_own_call_is_its_source() -> None:
+    net, x = network("transformer")
+    report = debug.align(net, x, model=exported("transformer", "older"))
+    (row,) = [row for row in report.rows if row.name == "encoder.layers.0.linear1"]
+    assert row.source is not None and "self.linear1(" in row.source.text
+
+
 def test_a_repro_of_a_module_runs_on_its_own(tmp_path: Path) -> None:
     net, x = network("residual")
     (fault,) = [f for f in faults(exported("residual", "dynamo"), "blocks.1.conv1") if f.what == "weight"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError
+from ..errors import ExportError, RunError
 from ..ir import Value
 from ..loading import opened
 from ..models import Model
@@ -35,6 +35,9 @@ _SIMILAR = 0.25
 
 _NONE_FITS = "none of its nodes makes"
 """How the reason begins for which a module with nodes of its own has no tensor."""
+
+_FAILS = "the model fails before it is computed"
+"""The reason where the model does not run to its end."""
 
 
 def align(
@@ -83,7 +86,7 @@ def align(
 
     Raises:
         ExportError: the module cannot be exported, or its arguments do not fit the model's inputs.
-        RunError: ONNX Runtime refuses the model, or fails while running it.
+        RunError: ONNX Runtime refuses the model, or fails while running it and no part is to blame.
     """
     args, kwargs = as_call(args, kwargs)
     arguments = arguments_of(module, args, kwargs)
@@ -117,17 +120,37 @@ class _Alignment:
     def __init__(self, model: Model, recording: Recording, setting: Setting) -> None:
         self.model = model
         self.recording = recording
-        self.other_shapes: dict[str, tuple[Value, np.ndarray]] = {}
-        """By row: what leaves a module's nodes in the place of its output and does not fit, and that output."""
+        self.unfit: dict[str, tuple[Value, np.ndarray, str]] = {}
+        """By row: what leaves a module's nodes in the place of its output and does not fit, that output, and why."""
         self.scopes = Scopes(model.graph, recording.calls)
         self.matching = Matching()
         self._propose()
-        self.matching.judge(values_of(model, self.matching.sizes(), setting))
+        self.failure: RunError | None = None
+        """Why the model does not run to its end."""
+        self._judge_whole(setting)
         self.matching.choose_right()
         self.matching.choose_nearest(rank=_INDIRECT)
         self.segments = self._segments(setting)
-        self._choose_locally(setting)
+        if self.failure is None:
+            self._choose_locally(setting)
         self._judge()
+
+    def _judge_whole(self, setting: Setting) -> None:
+        """Compare the candidates in a run of the whole model; where that fails, those in front of the failure."""
+        sizes = self.matching.sizes()
+        try:
+            self.matching.judge(values_of(self.model, sizes, setting))
+        except RunError as error:
+            self.failure = error
+            ordered = [v for node in self.model.graph.nodes for v in node.outputs if v in sizes]
+            runs, fails = 0, len(ordered)
+            while fails - runs > 1:
+                middle = (runs + fails) // 2
+                try:
+                    self.matching.judge(values_of(self.model, {v: sizes[v] for v in ordered[:middle]}, setting))
+                    runs = middle
+                except RunError:
+                    fails = middle
 
     def _judge(self) -> None:
         """Find the errors of all segments; take back the matches that they speak against."""
@@ -232,33 +255,35 @@ class _Alignment:
             rows.append(
                 Row(path, path, kind, reason=f"torch does not call it; others use its weights{by}", is_leaf=False)
             )
-        rows = self._with_other_shapes(rows)
+        rows = self._with_unfit(rows)
         return Report(title, tuple(rows), self.segments)
 
-    def _with_other_shapes(self, rows: list[Row]) -> list[Row]:
-        """The rows, with the first whose tensor has another shape as the culprit, if error is made in what follows it.
+    def _with_unfit(self, rows: list[Row]) -> list[Row]:
+        """The rows, with the first whose tensor does not fit as the culprit, if error is made in what follows it.
 
-        Behind such a tensor nothing fits any more, so that the error shows only where shapes are alike again.
+        Behind such a tensor nothing fits any more, so that the error shows only where shapes are alike again, or the
+        model does not even run. Then the first that is not computed is the culprit.
         """
         culprit = next((row for row in rows if row.is_wrong), None)
-        if culprit is None:
+        if culprit is None and self.failure is None:
             return rows
-        for place, row in enumerate(rows[: rows.index(culprit)]):
-            if row.is_aligned or row.name not in self.other_shapes:
+        for place, row in enumerate(rows[: rows.index(culprit)] if culprit else rows):
+            if row.is_aligned or row.name not in self.unfit:
                 continue
-            found, array = self.other_shapes[row.name]
-            if found.node in culprit.nodes:
-                note = row.reason.partition("; ")[2]
+            found, array, note = self.unfit[row.name]
+            if culprit is None or found.node in culprit.nodes:
                 rows[place] = replace(
                     row,
                     tensor=self.model._tensors.names[found],
                     value=found,
                     nodes=self.segments.nodes(found)[0],
-                    local=Distance(math.inf, note=f"another shape: {note}"),
+                    local=Distance(math.inf, note=note),
                 )
                 # so that there is a repro of it
                 self.segments = Segments(self.model, {**self.segments.expected, found: array}, self.segments.setting)
-                break
+                return rows
+        if culprit is None and self.failure is not None:
+            raise self.failure
         return rows
 
     def _rows_of(self, call: Call) -> Iterable[Row]:
@@ -281,8 +306,10 @@ class _Alignment:
         if chosen is None:
             reason = self._reason(call, place)
             leaving = self.scopes.leaving(call)
-            if reason.startswith(_NONE_FITS) and leaving:
-                self.other_shapes[name] = leaving[0], place.array
+            if leaving and reason.startswith(_NONE_FITS):
+                self.unfit[name] = leaving[0], place.array, f"another shape: {reason.partition('; ')[2]}"
+            elif leaving and reason == _FAILS:
+                self.unfit[name] = leaving[0], place.array, str(self.failure).partition("\n")[0]
             return Row(name, call.path, call.kind, reason=reason, source=source, is_leaf=is_leaf)
         value = chosen.value
         return Row(
@@ -320,6 +347,8 @@ class _Alignment:
             return doubted
         if not self.scopes.nodes(call):
             return "it left no nodes in the model: removed, folded or fused into others"
+        if self.failure is not None and any(candidate.distance is None for candidate in candidates):
+            return _FAILS
         owner = self._owner(candidates)
         if owner is not None:
             return f"its nodes give the tensor of {owner.label or 'the module'!r}: one was folded into the other"

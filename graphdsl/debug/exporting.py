@@ -106,7 +106,7 @@ def from_torch(
 
 def as_call(args: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """The arguments of a call as a tuple and a mapping."""
-    return (tuple(args) if isinstance(args, (tuple, list)) else (args,)), dict(kwargs or {})
+    return (args if isinstance(args, tuple) else (args,)), dict(kwargs or {})
 
 
 def arguments_of(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Argument]:

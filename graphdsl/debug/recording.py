@@ -89,15 +89,17 @@ def record(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], store:
     handles = []
     try:
         for part, path in paths.items():
-            if path and isinstance(part, torch().jit.ScriptModule):
-                continue  # it cannot be hooked from outside, nor can its parts
+            if isinstance(part, torch().jit.ScriptModule):
+                continue  # these take no hooks
             handles.append(part.register_forward_pre_hook(recorder.enter(path), with_kwargs=True))
             handles.append(part.register_forward_hook(recorder.leave))
         with evaluating(module), torch().no_grad():
-            module(*args, **kwargs)
+            returned = module(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
+    if isinstance(module, torch().jit.ScriptModule):
+        recorder.whole(module, returned)
     called = {call.path for call in recorder.calls}
     uncalled = [
         (path, type(part).__name__)
@@ -132,6 +134,12 @@ class _Recorder:
     def leave(self, part: Any, args: Any, output: Any) -> None:
         """The hook that is called after a part was."""
         call = self._stack.pop()
+        call.outputs = [self._place(leaf, call, None) for leaf in _tensors(output)]
+        self.calls.append(call)
+
+    def whole(self, module: Any, output: Any) -> None:
+        """Record what a module returned that takes no hooks."""
+        call = Call("", type(module).__name__, 0, None, None)
         call.outputs = [self._place(leaf, call, None) for leaf in _tensors(output)]
         self.calls.append(call)
 
