@@ -537,7 +537,7 @@ class _Loader:
             MappingProxyType(imported(proto)),
             proto.name,
             extras=_without(
-                proto, "domain", "name", "overload", "node", "input", "output", "attribute", "attribute_proto",
+                proto, "domain", "name", "node", "input", "output", "attribute", "attribute_proto",
                 "opset_import", "value_info",
             ),
         )  # fmt: skip

@@ -168,3 +168,64 @@ def test_what_is_no_model_is_refused(source: object, message: str) -> None:
         gd.load(source)
     assert message in str(caught.value)
     assert "test_loading.py" in str(caught.value)
+
+
+def test_overloads_and_device_configurations_come_back() -> None:
+    proto = parsed("g (float[2] x) => (float[2] y) { a = Relu (x) b = Relu (a) y = Relu (b) }")
+    proto.ir_version = 11
+    proto.opset_import.add(domain="my", version=2)
+    for overload, operator in (("", "Neg"), ("other", "Abs")):
+        nodes = [helper.make_node(operator, ["a"], ["b"])]
+        function = helper.make_function("my", "f", ["a"], ["b"], nodes, [helper.make_opsetid("", 17)])
+        function.overload = overload
+        proto.functions.append(function)
+    for node, overload in zip(proto.graph.node, ("", "other", "other"), strict=True):
+        node.op_type, node.domain, node.overload = "f", "my", overload
+    proto.configuration.add(name="two", num_devices=2).device.extend(["d0", "d1"])
+    device = proto.graph.node[0].device_configurations.add(configuration_id="two", pipeline_stage=1)
+    device.sharding_spec.add(tensor_name="a").device.extend([0, 1])
+    model = gd.load(proto)
+    assert same_bytes(model, proto)
+    np.testing.assert_array_equal(gd.inline(model)(np.float32([1, -2])), [1, 2])
+    with pytest.raises(gd.NameConflict, match="my::f is split up by 'a', which is not renamed"):
+        gd.rename(model, {"a": "z"})
+    assert same_bytes(gd.rename(gd.rename(model, {"b": "z"}), {"z": "b"}), proto)
+
+
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.filterwarnings("ignore")
+def test_what_torch_exports_comes_back(dynamo: bool, tmp_path: Path) -> None:
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.out = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            h = torch.relu(self.conv(x))
+            return h, self.out(h.mean((2, 3))).softmax(-1)
+
+    x = torch.randn(2, 3, 9, 8)
+    height = (
+        {"dynamic_shapes": ({2: torch.export.Dim("height", min=5)},)} if dynamo else {"dynamic_axes": {"x": {2: "h"}}}
+    )
+    names = {"input_names": ["x"], "output_names": ["h", "y"]}
+    torch.onnx.export(Net().eval(), (x,), str(tmp_path / "m.onnx"), dynamo=dynamo, verbose=False, **names, **height)
+    model = gd.load(tmp_path / "m.onnx")
+    original = onnx.load(tmp_path / "m.onnx")
+    for tensor in original.graph.initializer:
+        tensor.ClearField("data_location")  # which onnx sets to what it is by default
+    assert same_bytes(model, original)
+    size = gd.Dim("height" if dynamo else "h") - 2
+    assert model.outputs[0].shape == (2, 4, size, 6)
+    assert gd.check(model) == ()
+    expected = model.run({"x": x.numpy()})
+    for target in (21, 26):
+        converted = gd.convert_opset(model, target)
+        onnx.checker.check_model(converted.to_proto(), full_check=True)
+        for name, found in converted.run({"x": x.numpy()}).items():
+            np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-6)
+    if dynamo:  # whose nodes say which module they come from
+        kept = [node.metadata_props for node in original.graph.node]
+        assert [node.metadata_props for node in gd.convert_opset(model, 21).to_proto().graph.node] == kept
