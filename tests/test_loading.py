@@ -187,7 +187,7 @@ def test_overloads_and_device_configurations_come_back() -> None:
     model = gd.load(proto)
     assert same_bytes(model, proto)
     np.testing.assert_array_equal(gd.inline(model)(np.float32([1, -2])), [1, 2])
-    with pytest.raises(gd.NameConflict, match="my::f is split up by 'a', which is not renamed"):
+    with pytest.raises(gd.NameConflict, match="my::f shards 'a', which is not renamed"):
         gd.rename(model, {"a": "z"})
     assert same_bytes(gd.rename(gd.rename(model, {"b": "z"}), {"z": "b"}), proto)
 
