@@ -216,7 +216,11 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
         first = seen.setdefault(value.name, value)
         if first is value and list(inputs).count(value) == 1:
             continue
-        same = "the same input is listed twice" if first is value else "two inputs have this name"
+        same = (
+            "the same input is listed twice"
+            if first is value
+            else "two inputs have this name; gd.rename gives those of a model others"
+        )
         raise BuildError(f"{what}: input {value.name!r}: {same}{at(first.site)}{at(value.site)}{at(site)}")
     for name, output in outputs:
         wanted = name or output.name
@@ -249,7 +253,14 @@ def choose_opsets(used: Survey, wanted: int | None, what: str, site: Site | None
             continue
         low, high = bounds[domain]
         if low.schema.since > high.schema.until:
-            raise OpsetError(f"{what}: two operators share no opset{_interval(low)}{_interval(high)}" + at(site))
+            advice = (
+                ""
+                if domain
+                else f"\n  for a model of an older opset, write gd.convert_opset(model, {low.schema.since})"
+            )
+            raise OpsetError(
+                f"{what}: two operators share no opset{_interval(low)}{_interval(high)}{advice}" + at(site)
+            )
         if low.schema.since <= preferred <= high.schema.until:
             imports[domain] = preferred
         elif domain == "" and wanted is not None:

@@ -245,6 +245,11 @@ def adopt_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
     """Give a node that was made without outputs those that a loader made for it."""
     for value in outputs:
         value.node = node
+    return give_outputs(node, outputs)
+
+
+def give_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
+    """Give a node that was made without outputs those that were made as its own."""
     object.__setattr__(node, "outputs", outputs)
     return node
 

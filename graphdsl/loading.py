@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -46,7 +46,7 @@ from .ir import (
     Output,
     Reference,
     Value,
-    adopt_outputs,
+    give_outputs,
     make_node,
 )
 from .models import Model
@@ -187,8 +187,6 @@ _PLAIN_FIELDS: dict[int, str] = {
 _SHORT = 512
 """Attributes of fewer bytes than this are read once for all nodes that have them."""
 
-_met_never = object()
-
 _NOWHERE = "neither an input, an initializer nor made by a node"
 
 
@@ -219,6 +217,13 @@ def _inputs(names: tuple[str, ...], scope: _Scope) -> tuple[Value | None, ...] |
     return None if any(value is None and name for name, value in zip(names, found, strict=True)) else found
 
 
+class _Met(NamedTuple):
+    """An attribute: name, kind and whether it is that of a function; and the value."""
+
+    kind: tuple[str, int, bool]
+    value: Any
+
+
 class _Loader:
     """Reads one model."""
 
@@ -230,7 +235,9 @@ class _Loader:
         self._functions: dict[tuple[str, str, str], onnx.FunctionProto] = {}
         self._local: dict[str, int] = self._imports
         self._fits: dict[tuple[Any, ...], Schema] = {}
-        self._met: dict[bytes, Any] = {}
+        self._kinds: list[tuple[str, int, bool]] = []
+        """The names and kinds of the attributes read last, and whether they are those of a function."""
+        self._met: dict[bytes, _Met] = {}
         """The values of short attributes met before, by their bytes: real models repeat themselves."""
         self._types: dict[bytes, Type | None] = {}
         """The same of declared types."""
@@ -371,33 +378,37 @@ class _Loader:
         """The attributes of a node; None where bodies are among them that nobody reads."""
         self._outside = False
         found: dict[str, Any] = {}
+        self._kinds = kinds = []
         for attribute in proto.attribute:
             if attribute.type in _HOLDS_GRAPHS:
                 if body is None:
                     return None
+                checked_text(attribute, "g", "graphs")
                 found[attribute.name] = from_attribute(attribute, body)
+                kinds.append((attribute.name, attribute.type, bool(attribute.ref_attr_name)))
                 continue
             if attribute.ByteSize() > _SHORT:
-                found[attribute.name] = self._attribute(proto, attribute)
-                continue
-            raw = attribute.SerializeToString()
-            value = self._met.get(raw, _met_never)
-            if value is _met_never:
-                value = self._attribute(proto, attribute)
-                if not self._outside and not isinstance(value, Reference):
-                    self._met[raw] = value
-            found[attribute.name] = value
+                met = self._attribute(proto, attribute)
+            else:
+                raw = attribute.SerializeToString()
+                known = self._met.get(raw)
+                met = self._attribute(proto, attribute) if known is None else known
+                if known is None and not self._outside and not met.kind[2]:
+                    self._met[raw] = met
+            found[met.kind[0]] = met.value
+            kinds.append(met.kind)
         return MappingProxyType(found)
 
-    def _attribute(self, proto: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:
+    def _attribute(self, proto: onnx.NodeProto, attribute: onnx.AttributeProto) -> "_Met":
+        checked_text(attribute, "t", "tensors")
+        name = attribute.name
         value = from_attribute(attribute, None, self._attribute_array)
         if isinstance(value, Reference) and self._local is self._imports:
-            name = attribute.name
             raise LoadError(f"{proto.op_type}: its attribute {name!r} is that of a function, and it is in none")
         if isinstance(value, Opaque):
             for sparse in (value.proto.sparse_tensor, *value.proto.sparse_tensors):
                 checked_sparse(sparse)
-        return value
+        return _Met((name, attribute.type, bool(attribute.ref_attr_name)), value)
 
     def _node(
         self,
@@ -408,12 +419,8 @@ class _Loader:
         scope: _Scope,
     ) -> Node:
         name, doc = proto.name, proto.doc_string
-        try:
-            "".join((*kept.inputs, *kept.outputs, *kept.attributes, proto.op_type, proto.domain, name, doc))
-        except TypeError:  # bytes, as protobuf gives text that is not UTF-8
-            checked_text(proto)
-        if proto.metadata_props and not kept.raw.isascii():
-            checked_text(proto)
+        if not kept.raw.isascii() and (proto.metadata_props or not (isinstance(name, str) and isinstance(doc, str))):
+            checked_text(proto, "attribute")
         schema = self._fitting(proto, inputs, len(kept.outputs))
         if kept.attributes and self._outside:  # its bytes refer to a data file, which they do not carry along
             metadata = tuple([(entry.key, entry.value) for entry in proto.metadata_props])
@@ -429,8 +436,10 @@ class _Loader:
             if name:
                 if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
+                if not isinstance(name, str):
+                    checked_text(proto)
                 values[name] = value
-        return adopt_outputs(node, tuple(outputs))
+        return give_outputs(node, tuple(outputs))
 
     def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
         inner = LoadedTrace(f"the body {proto.name!r} of {node.op_type}", trace, None)
@@ -480,19 +489,18 @@ class _Loader:
 
     def _fitting(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...], count: int) -> Schema:
         """The schema of a node; of an operator that nobody knows, where the node is not one that its operator has."""
-        written = proto.domain, proto.op_type, proto.overload
-        schema = self._schemas.get(written) or self._schema(written)
-        if schema.native is None:
-            return schema
-        key: tuple[Any, ...] = (schema, len(inputs), count)
+        key: tuple[Any, ...] = (proto.op_type, proto.domain, proto.overload, len(inputs), count)
         if proto.attribute:
-            key += tuple([(a.name, a.type, bool(a.ref_attr_name)) for a in proto.attribute])
+            key += tuple(self._kinds)
         if None in inputs:
             key += tuple([value is None for value in inputs])
         found = self._fits.get(key)
         if found is None:
-            fits = not misfits(schema, proto)
-            found = self._fits[key] = schema if fits else _unknown(schema.domain, schema.name, schema.version)
+            checked_text(proto, "attribute")
+            found = self._schema((proto.domain, proto.op_type, proto.overload))
+            if found.native is not None and misfits(found, proto):
+                found = _unknown(found.domain, found.name, found.version)
+            self._fits[key] = found
         return found
 
     def _operator(self, key: tuple[str, str, str]) -> Schema:
@@ -513,6 +521,7 @@ class _Loader:
         checked_text(proto, "node")
         outer, self._local = self._local, imported(proto)
         own, self._schemas = self._schemas, {}
+        fits, self._fits = self._fits, {}
         self._schemas.update({k: s for k, s in own.items() if k in self._functions})
         trace = LoadedTrace(f"function {proto.domain}::{proto.name}", None, None)
         scope = _Scope()
@@ -542,7 +551,7 @@ class _Loader:
             ),
         )  # fmt: skip
         called = {k: s for k, s in self._schemas.items() if k in self._functions}
-        self._local, self._schemas = outer, own | called
+        self._local, self._schemas, self._fits = outer, own | called, fits
         version = self._imports.get(key[0], 1)
         schema = Schema(
             key[0],

@@ -229,3 +229,20 @@ def test_what_torch_exports_comes_back(dynamo: bool, tmp_path: Path) -> None:
     if dynamo:  # whose nodes say which module they come from
         kept = [node.metadata_props for node in original.graph.node]
         assert [node.metadata_props for node in gd.convert_opset(model, 21).to_proto().graph.node] == kept
+
+
+def test_parts_of_several_models_join_after_what_the_messages_say() -> None:
+    old = gd.load(parsed("g (float[1, 4] x) => (float[4] y) { y = Squeeze <axes = [0]> (x) }", '"" : 11'))
+    new = gd.load(
+        parsed("g (float[4] x) => (float[4] y) <int64[1] a = {0}> { h = Unsqueeze (x, a) y = Squeeze (h, a) }")
+    )
+    with pytest.raises(gd.BuildError, match=r"two inputs have this name; gd\.rename gives those of a model others"):
+        gd.build({"z": old["y"] + new["y"]}, opset=17)
+    other = gd.rename(old, {"x": "image"})
+    with pytest.raises(gd.OpsetError, match=r"for a model of an older opset, write gd\.convert_opset\(model, 14\)"):
+        gd.build({"z": other["y"] + new["y"]})
+    converted = gd.convert_opset(other, 17)
+    with gd.opset(17):
+        joined = gd.build({"z": converted["y"] + new["y"]})
+    found = joined.run({"image": np.ones((1, 4), np.float32), "x": np.ones(4, np.float32)})
+    np.testing.assert_array_equal(found["z"], [2, 2, 2, 2])
