@@ -73,6 +73,32 @@ def test_embeddings_are_those_of_torch(encoder: gd.Model, monkeypatch: pytest.Mo
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=0, atol=1e-5)
 
 
+class Embedding(torch.nn.Module):
+    """What SentenceTransformer makes of BERT: the mean over tokens, at length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import AutoModel
+
+        self.bert = AutoModel.from_pretrained(str(sentence_encoder.FOLDER), attn_implementation="eager")
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        states = self.bert(input_ids=tokens, attention_mask=mask, return_dict=False)[0]
+        counted = mask[:, :, None].float()
+        return torch.nn.functional.normalize((states * counted).sum(1) / counted.sum(1), dim=1)
+
+
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_embeddings_are_those_of_torch_s_export(
+    encoder: gd.Model, monkeypatch: pytest.MonkeyPatch, dynamo: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    tokens, mask = sentence_encoder.tokenized(sentence_encoder.SENTENCES)
+    arguments = (torch.from_numpy(tokens), torch.from_numpy(mask))
+    exported = debug.from_torch(Embedding(), arguments, dynamo=dynamo)
+    np.testing.assert_allclose(encoder(tokens, mask), exported(tokens, mask), rtol=0, atol=1e-5)
+
+
 def test_padding_changes_no_embedding(encoder: gd.Model) -> None:
     tokens, mask = sentence_encoder.tokenized(sentence_encoder.SENTENCES)
     together = encoder(tokens, mask)
