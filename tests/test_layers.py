@@ -199,6 +199,7 @@ LAYERS = {
     "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
     "verify.__main__": "campaigns as a command",
     "pytest_plugin": "verification as a marker and a fixture of pytest",
+    "cli": "all of it, on files",
 }
 """Each module, top layer first, and why it stands where it does."""
 
