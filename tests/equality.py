@@ -56,9 +56,9 @@ class _Judge:
                 yield f"input {a.name!r}: other defaults"
         for (name, a), (_, b) in zip(one.outputs, other.outputs, strict=False):
             kind = _declared(one, a) or a.type
-            if kind is not a.type and not may_be(a.type, kind):
-                kind = a.type
             found = _declared(other, b) or b.type
+            if not may_be(b.type, kind):  # a declaration that is wrong cannot be kept
+                continue
             if a.node is not None and kind is not found and not (kind is None or (found and _declared(one, a) is None)):
                 yield f"output {name!r}: {kind} and {found}"
 
@@ -68,9 +68,6 @@ class _Judge:
             yield f"{what}: {len(one.inputs)} and {len(other.inputs)} inputs"
             return
         self.values.update(zip(one.inputs, other.inputs, strict=True))
-        for index, (a, b) in enumerate(zip(one.inputs, other.inputs, strict=True)):
-            if not may_be(a.type, b.type):
-                yield f"{what}: input {index}: {a.type} and {b.type}"
         nodes, others = needed(one), needed(other)
         if closed:
             nodes, others = self._without_constants(nodes), self._without_constants(others)

@@ -3,9 +3,9 @@
     python tests/fuzzing.py                   # ten thousand
     python tests/fuzzing.py --count 100 --start 7000 --processes 2
 
-Each is loaded, printed, typed, checked, converted, saved and loaded again, in a worker process with bounds on time and
-memory. Only a `GraphError` may come out; another exception, a crash, a hang and a saved model that does not load are
-findings. A number makes the same model every time.
+Each is loaded, printed, typed, checked, converted, compared, written as source, saved and loaded again, in a worker
+process with bounds on time and memory. Only a `GraphError` may come out; another exception, a crash, a hang, a saved
+model that does not load and a source that makes another model are findings. A number makes the same model every time.
 """
 
 import argparse
@@ -24,9 +24,12 @@ from typing import Any
 
 import onnx
 from backend import FOLDER, node_cases
+from equality import unequal
+from sources import rebuilt
 from workers import Crash, each
 
 import graphdsl as gd
+from graphdsl import schemas
 
 SECONDS = 20
 """How long all steps on one model may take, of processor time."""
@@ -170,7 +173,24 @@ def steps(model: gd.Model, folder: str) -> Iterator[Callable[[], Any]]:
     yield lambda: gd.weights_of(model)
     yield lambda: gd.convert_opset(model, 21)
     yield lambda: gd.inline(model)
+    yield lambda: str(gd.diff(model, model))
+    yield lambda: _written(model)
     yield lambda: _saved(model, folder)
+
+
+def _written(model: gd.Model) -> None:
+    """The source of a model makes it, if there is one."""
+    with tempfile.TemporaryDirectory() as folder:
+        gd.to_source(model, Path(folder) / "source.py")  # which may refuse it
+    known = dict(schemas._declared)
+    try:
+        found = unequal(model, rebuilt(model))
+    except gd.GraphError as error:
+        raise AssertionError("the source does not run") from error
+    finally:  # what it declares must not be known to other models
+        schemas._declared.clear()
+        schemas._declared.update(known)
+    assert not found, f"the source makes another model: {found[:3]}"
 
 
 def _saved(model: gd.Model, folder: str) -> None:

@@ -116,6 +116,20 @@ def test_inputs_default_to_those_needed_in_the_order_they_were_made() -> None:
     assert [t.name for t in model.inputs] == ["unused", "second", "first"]
 
 
+def test_inputs_of_a_function_may_have_names_that_python_has_not() -> None:
+    @gd.model(inputs={"image": "input.1"})
+    def renamed(image: gd.float32[2], lambda_: gd.float32[2]):
+        return image + lambda_
+
+    assert [tensor.name for tensor in renamed.inputs] == ["input.1", "lambda_"]
+    assert renamed.run({"input.1": [1, 2], "lambda_": [3, 4]})["output"].tolist() == [4, 6]
+    with pytest.raises(gd.BuildError, match=r"inputs=\{'picture': 'x'\} names no input; its inputs are 'image'"):
+
+        @gd.model(inputs={"picture": "x"})
+        def wrong(image: gd.float32[2]):
+            return image
+
+
 def test_an_input_that_is_needed_must_be_listed() -> None:
     a, b = vector("a"), vector("b")
     with pytest.raises(gd.BuildError) as caught:

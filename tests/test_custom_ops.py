@@ -87,6 +87,29 @@ def test_a_type_rule_reads_constants() -> None:
     assert reshaped(x, gd.input("shape", gd.int64[2])).shape is None
 
 
+def test_attributes_may_be_of_any_name_and_kind() -> None:
+    @gd.custom_op("my::Open")
+    def opened(x: gd.Tensor, **attributes: Any) -> Any:
+        return x.dtype[attributes["self"], len(attributes)], None
+
+    proto = onnx.helper.make_attribute("names", ["a"])
+    given = {"self": 3, "odd name": 0.5, "rows": [1, 2], "kind": gd.float32[2], "w": np.zeros(2), "names": proto}
+    known, unknown = opened(matrix(), **given)
+    assert known.type is gd.float32[3, 6] and unknown.type is None
+    made = {item.name: item for item in gd.build(known).to_proto().graph.node[0].attribute}
+    kinds = onnx.AttributeProto.AttributeType.Name
+    assert {name: kinds(item.type) for name, item in made.items()} == {
+        "self": "INT",
+        "odd name": "FLOAT",
+        "rows": "INTS",
+        "kind": "TYPE_PROTO",
+        "w": "TENSOR",
+        "names": "STRINGS",
+    }
+    with pytest.raises(gd.SignatureError, match="my::Open: attribute 'odd' is of no kind that ONNX has, got <object"):
+        opened(matrix(), self=1, odd=object())
+
+
 def test_inputs_may_be_absent_or_many() -> None:
     @gd.custom_op("my::Joined")
     def joined(x, y=None, *others):

@@ -435,6 +435,30 @@ def test_two_functions_of_one_name_are_refused() -> None:
     assert str(caught.value).count(line_of(test_two_functions_of_one_name_are_refused, "one(x) + two(x)")) == 3
 
 
+def test_functions_of_one_name_may_say_which_overload_each_is() -> None:
+    @gd.function(domain="my", name="scaled", overload="by two")
+    def doubled(a: gd.Tensor) -> gd.Tensor:
+        return a * 2
+
+    @gd.function(domain="my", overload="")
+    def scaled(a: gd.Tensor) -> gd.Tensor:
+        return a * 3
+
+    m = matrix()
+    model = gd.build(doubled(m) + scaled(m))
+    assert labels(model) == [("scaled", "by two"), ("scaled", "")]
+    assert [node.overload for node in model.to_proto().graph.node] == ["by two", "", ""]
+    with pytest.raises(gd.BuildError, match="the calls of 'my::scaled' make two bodies, and it is one overload"):
+        gd.build([doubled(m), doubled(gd.input("y", gd.float64[2]))])
+
+    @gd.function(domain="my", name="scaled", overload="")
+    def other(a: gd.Tensor) -> gd.Tensor:
+        return a * 4
+
+    with pytest.raises(gd.BuildError, match="two functions are named 'my::scaled'; rename one of them"):
+        gd.build([scaled(m), other(m)])
+
+
 # Other types, other ways
 
 

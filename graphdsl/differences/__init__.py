@@ -93,8 +93,10 @@ def _functions(one: ModelData, other: ModelData, names: Any) -> tuple[list[Chang
             continue
         if sorted(a.attributes) != sorted(b.attributes):
             changes.append(Change(f"attributes of function {label}", a.attributes, b.attributes))
-        if dict(a.opset_imports) != dict(b.opset_imports):
-            changes.append(Change(f"opset of function {label}", dict(a.opset_imports), dict(b.opset_imports)))
+        for domain in sorted({*a.opset_imports, *b.opset_imports}):  # a function without has those of its model
+            versions = [f.opset_imports.get(domain, m.opset_imports.get(domain)) for f, m in ((a, one), (b, other))]
+            if versions[0] != versions[1]:
+                changes.append(Change(f"opset {domain or 'ai.onnx'!r} of function {label}", versions[0], versions[1]))
         pairs = {name: (a.defaults.get(name), b.defaults.get(name)) for name in {**a.defaults, **b.defaults}}
         changes += [
             Change(f"default {name!r} of function {label}", *pair)

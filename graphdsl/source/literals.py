@@ -61,7 +61,9 @@ class Names:
     def make(self, wanted: str, fallback: str) -> str:
         """A free identifier close to a wanted name, of which nothing but ASCII letters and digits is kept."""
         stem = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_")
-        if not stem or len(stem) > _LONGEST_NAME:
+        while len(stem) > _LONGEST_NAME:  # the last parts of a path say most
+            stem = stem.partition("_")[2]
+        if not stem:
             stem = re.sub(r"[^A-Za-z0-9]+", "_", fallback).strip("_") or "value"
         if stem[0].isdigit():
             stem = f"t{stem}"
@@ -273,6 +275,22 @@ def attribute_text(name: str, value: Any, kind: int) -> str | None:
         return None
     shown = [attribute_text(name, item, single) for item in listed]
     return None if None in shown else f"[{', '.join(map(str, shown))}]"
+
+
+def unlisted_text(value: Any, kind: int) -> str | None:
+    """The value of an attribute that no schema lists, so that its kind follows from what is written."""
+    match kind:
+        case AttributeProto.INT:
+            return repr(int(value))
+        case AttributeProto.TENSOR:
+            if value.ndim == 0 and value.dtype != object and same_array(_made(value), value):
+                return f"np.array({items(value)}, {dtype_text(as_dtype(value.dtype))})"
+            shown = array_text(value)
+            return packed_text(value) if shown is None or (value.ndim == 0 and value.dtype != object) else shown
+        case AttributeProto.TENSORS:
+            shown_items = [unlisted_text(item, AttributeProto.TENSOR) for item in value]
+            return f"[{', '.join(map(str, shown_items))}]"
+    return attribute_text("", value, kind)
 
 
 def _float_attribute(value: float) -> str:

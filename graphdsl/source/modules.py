@@ -4,6 +4,7 @@ import ast
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from onnx import AttributeProto
 
 from .. import schemas
 from ..emission import Emitter, least_ir_version
-from ..errors import SourceError, UnknownOperator
+from ..errors import GraphError, SourceError, UnknownOperator
 from ..ir import Function, Graph, Input, ModelData, Node, Reference, Value
 from ..models import PRODUCER
 from ..schemas import Schema
+from ..tensor.calling import Trace, tracing
+from ..tracing import replay
 from ..transforming import callees_first
 from ..types import Type, as_dtype, from_proto, may_be
 from ..walk import functions, graphs, operators, survey
@@ -51,6 +54,9 @@ _ANNOTATIONS: dict[int, str] = {
     AttributeProto.INTS: "list[int]",
     AttributeProto.STRINGS: "list[str]",
 }
+
+_LONGEST_LITERAL = 100
+"""Arrays with longer texts go into the file of weights, if there is one."""
 
 LARGEST_TEXT = 64 << 10
 """Weights of more bytes than this in all do not go into the text."""
@@ -101,7 +107,13 @@ class Module:
         defined = [f for f in callees_first(self._model.functions) if f in called]
         with schemas.opset_forced(self._version):
             parts = [self._function(function) for function in defined]
-            parts.append(self._main())
+            try:
+                parts.append(self._main())
+            except SourceError:
+                raise
+            except GraphError as error:
+                problem = str(error).partition("\n")[0]
+                raise SourceError(f"the language refuses it: {problem}") from error
         said = self._said(defined)
         code = "\n\n\n".join("\n".join(lines) for lines in (*self._declarations, *parts))
         if said:
@@ -150,7 +162,8 @@ class Module:
         """An array as an expression: small ones as they are, others from the file of weights or as text."""
         dtype = as_dtype(array.dtype)
         shown = (or_list and listed_text(array)) or array_text(array)
-        if shown is not None:
+        is_text = array.dtype == object
+        if shown is not None and (is_text or not self._beside or len(shown) <= _LONGEST_LITERAL):
             return shown
         if self._beside:
             if dtype_text(dtype).startswith("np."):
@@ -273,7 +286,10 @@ class Module:
         optional = [value.default is not None for value in graph.inputs]
         if optional != sorted(optional):
             takes.append("*")  # an input with a default may come before one without
+        names = Counter(value.name for value in graph.inputs)
         for value in graph.inputs:
+            if names[value.name] > 1:
+                raise SourceError(f"two inputs are called {value.name!r}")
             if value.type is None:
                 raise SourceError(f"the type of the input {value.name!r} is not known")
             variable = statements.parameter(value)
@@ -299,7 +315,8 @@ class Module:
 
     def _signature(self, graph: Graph) -> tuple[Finish, Brackets]:
         """How the function returns its outputs, and the annotation that declares their types."""
-        types = [self._output_type(graph, value) for _, value in graph.outputs]
+        found = self._traced_types(graph)
+        types = [self._output_type(graph, value, kind) for (_, value), kind in zip(graph.outputs, found, strict=True)]
         shown = ["None" if kind is None else type_text(kind) for kind in types]
         count = len(types)
         usual = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
@@ -316,17 +333,34 @@ class Module:
 
         return finish, ("{", pairs, "}") if pairs else ("", [], "")
 
-    def _output_type(self, graph: Graph, value: Value) -> Type | None:
+    def _traced_types(self, graph: Graph) -> list[Type | None]:
+        """The types of the outputs when the nodes are made anew.
+
+        Bodies are typed anew by what goes into them, whatever a file declares of that; nodes elsewhere were tried.
+
+        Raises:
+            GraphError: the language refuses a node.
+        """
+        nodes = live(graph)
+        if not any(node.bodies for node in nodes):
+            return [value.type for _, value in graph.outputs]
+        trace = Trace("the source", None)
+        with tracing(trace):
+            inputs = [Input(value.name, value.type, trace, None) for value in graph.inputs]
+            outputs = replay(replace(graph, nodes=tuple(nodes)), inputs)
+        return [kind or value.type for kind, (_, value) in zip([v.type for v in outputs], graph.outputs, strict=True)]
+
+    def _output_type(self, graph: Graph, value: Value, found: Type | None) -> Type | None:
         """The type that an output is declared to have; None where nothing but inference says it."""
         if isinstance(value, Input):
             return None
         raw = graph.declared.get(value)
         kind = None if raw is None else from_proto(onnx.ValueInfoProto.FromString(raw).type)
-        if kind is not None and may_be(value.type, kind):
+        if kind is not None and may_be(found, kind):
             return kind
-        if value.type is None:
+        if found is None:
             raise SourceError("the type of an output is neither declared nor inferred")
-        return value.type if kind is not None else None
+        return found if kind is not None else None
 
     def _said(self, called: Sequence[Function]) -> list[str]:
         """What is said of the model besides its graph."""

@@ -22,7 +22,7 @@ from ..tensor import Tensor
 from ..tensor.calling import Trace, tracing
 from ..tensor.keys import BEFORE_START, PAST_END
 from ..types import DTYPES, TensorType, as_dtype, without_sizes
-from .literals import array_text, attribute_text, is_empty, is_python_name, items, plain, same_array
+from .literals import array_text, attribute_text, is_empty, is_python_name, items, plain, same_array, unlisted_text
 
 ATOM, POWER, UNARY, PRODUCT, SUM, BITS_AND, BITS_XOR, BITS_OR, COMPARISON = range(20, 11, -1)
 """How tightly expressions bind, as Python has it."""
@@ -318,7 +318,8 @@ def _attribute(node: Node, name: str, value: Any) -> str:
         if isinstance(value, Opaque) and not (spec and is_empty(value.proto)) and value.proto.type not in _SPARSE:
             shown = f"onnx.AttributeProto.FromString({value.proto.SerializeToString()!r})" if spec is None else None
         else:
-            shown = attribute_text(name, value, _kind(spec, value))
+            kind = _kind(spec, value)
+            shown = unlisted_text(value, kind) if spec is None else attribute_text(name, value, kind)
     if shown is None:
         raise GraphError(f"{node.schema.label}: the attribute {name!r} has no form in Python")
     return shown
