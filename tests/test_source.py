@@ -16,13 +16,13 @@ import torch
 from equality import unequal
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
-from networks import NETWORKS, network
 from onnx import helper, numpy_helper
 from sources import rebuilt
 from test_programs import PROGRAMS, Block, Traced, execute
 from workers import Crash, each
 
 import graphdsl as gd
+from benchmarks.networks import NETWORKS, network
 from graphdsl import op
 from graphdsl.source.literals import Names, array_text
 from graphdsl.source.vetting import vet
@@ -62,6 +62,7 @@ def test_expressions_read_as_they_would_be_written() -> None:
         gd.to_source(block)
         == """\
 import graphdsl as gd
+from benchmarks.networks import NETWORKS, network
 from graphdsl import op
 
 
@@ -337,6 +338,7 @@ from pathlib import Path
 import numpy as np
 
 import graphdsl as gd
+from benchmarks.networks import NETWORKS, network
 
 weights = np.load(Path(__file__).with_suffix(".npz"))
 layer_0_weight = gd.constant(weights["layer_0_weight"], "layer.0.weight")
