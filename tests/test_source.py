@@ -62,7 +62,6 @@ def test_expressions_read_as_they_would_be_written() -> None:
         gd.to_source(block)
         == """\
 import graphdsl as gd
-from benchmarks.networks import NETWORKS, network
 from graphdsl import op
 
 
@@ -338,7 +337,6 @@ from pathlib import Path
 import numpy as np
 
 import graphdsl as gd
-from benchmarks.networks import NETWORKS, network
 
 weights = np.load(Path(__file__).with_suffix(".npz"))
 layer_0_weight = gd.constant(weights["layer_0_weight"], "layer.0.weight")
