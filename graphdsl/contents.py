@@ -428,7 +428,8 @@ def _cast(step: Step) -> Elements:
             return int(element) if abs(element) < 2**63 else None
         return np.asarray(element).astype(target.numpy).item()  # type: ignore[no-any-return]
 
-    return _each(cast, step.array(0))
+    with np.errstate(invalid="ignore"):  # comparing NaN raises the processor's flag, which NumPy then reports
+        return _each(cast, step.array(0))
 
 
 _times = _where_known(lambda left, right: left * right)

@@ -1,6 +1,7 @@
 """What is known of small tensors made of shapes: against what ONNX Runtime computes, and as expressions."""
 
 import gc
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -276,3 +277,10 @@ def test_a_shape_that_exporters_write_is_followed() -> None:
     ones = op.ConstantOfShape(op.Shape(target), value=np.array([1]))
     target = op.Where(op.Equal(target, op.Mul(ones, np.int64(-1))), ones, target)
     assert op.Expand(gd.input("w", gd.float32[3]), target).shape == ("n", 4, 3)
+
+
+def test_a_cast_of_nan_is_not_known_and_says_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert op.Cast(op.Cast(gd.constant(np.float32("nan")), to=gd.int32), to=gd.int64).type is gd.int64[()]
+        assert contents(op.Cast(gd.constant(np.float32("nan")), to=gd.int32)._v) is None

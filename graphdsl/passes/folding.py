@@ -75,7 +75,7 @@ def fold_constants(source: Source, *, max_bytes: int = MAX_BYTES) -> Model:
             return None
         left -= grown
         return [
-            constant(array, node.site, names.get(value, value.name) or None)
+            constant(np.ascontiguousarray(array).reshape(array.shape), node.site, names.get(value, value.name) or None)
             for value, array in zip(node.outputs, found, strict=True)
         ]
 
