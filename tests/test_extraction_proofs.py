@@ -132,8 +132,8 @@ def test_a_random_chain_computes_what_the_model_does(loaded: bool, program: Bloc
     values = FEEDS
     for part in parts:
         onnx.checker.check_model(part.to_proto(), full_check=True)
-        values = part.run(values)
-    want = model.run(FEEDS)
+        values = part.run(values, options=PLAINLY)
+    want = model.run(FEEDS, options=PLAINLY)
     assert {name: array.tolist() for name, array in values.items()} == {n: array.tolist() for n, array in want.items()}
     assert sum(len(part.nodes) for part in parts) == len(whole.nodes)
     tensors = [gd.input(name, gd.int64[3]) for name in "ab"]
@@ -141,7 +141,9 @@ def test_a_random_chain_computes_what_the_model_does(loaded: bool, program: Bloc
     for part in parts:
         joined = part(*joined) if isinstance(joined, (list, tuple)) else part(joined)
     again = gd.build(joined, inputs=tensors)
-    assert [array.tolist() for array in again.run(FEEDS).values()] == [array.tolist() for array in want.values()]
+    assert [array.tolist() for array in again.run(FEEDS, options=PLAINLY).values()] == [
+        array.tolist() for array in want.values()
+    ]
 
 
 CUTS = [
@@ -167,6 +169,9 @@ def test_cuts_of_real_architectures_give_the_whole_model_s_values(path: Path, se
     names = [str(tensor.name) for tensor in part.inputs if tensor.name not in weights]
     assert_part_is_right(part, dict(zip([*names, *outputs], tapped(proto, [*names, *outputs]), strict=True)), outputs)
 
+
+PLAINLY = {"intra_op_num_threads": 1, "graph_optimization_level": "ORT_DISABLE_ALL"}
+"""Each node by itself: what structural changes are judged by."""
 
 NETWORKS = {"cls": (1, 3, 48, 192), "det": (1, 3, 64, 64), "rec": (1, 3, 48, 160)}
 """The models of rapidocr-onnxruntime by a part of their names, with the shape of an image for each."""
@@ -195,12 +200,11 @@ def test_cuts_taps_and_chains_of_real_networks_give_the_whole_model_s_values(nam
             names = list(part.output_names)
             found = session(part.to_proto()).run(names, {str(t.name): whole[str(t.name)] for t in part.inputs})
             assert [array.tobytes() for array in found] == [whole[value].tobytes() for value in outputs]
-    alone = {"intra_op_num_threads": 1, "graph_optimization_level": "ORT_DISABLE_ALL"}
-    values = dict(gd.run_intermediates(model, feeds, memory=1 << 23, options=alone))
+    values = dict(gd.run_intermediates(model, feeds, memory=1 << 23, options=PLAINLY))
     assert all(values[value].tobytes() == whole[value].tobytes() for value in made)
     chained = feeds
     for part in gd.split(model, [made[len(made) // 3], made[2 * len(made) // 3]]):
-        chained = part.run(chained, options=alone)
+        chained = part.run(chained, options=PLAINLY)
     assert chained[output].tobytes() == whole[output].tobytes()
 
 
