@@ -458,6 +458,7 @@ _UNCHECKED: dict[str, Demand] = {
     "ScatterElements": _scatter_elements,
     "Slice": _slice,
     "SpaceToDepth": _blocks_of_space,
+    "Transpose": _transpose,
 }
 """Demands that ONNX's inference does not enforce, or not in full: they are asked of every call."""
 
@@ -478,7 +479,6 @@ _ENFORCED: dict[str, Demand] = {
     "QLinearMatMul": _matmul,
     "Split": _split,
     "Squeeze": _squeeze,
-    "Transpose": _transpose,
 }
 """Demands that ONNX's inference enforces with fewer words: they explain what it refused."""
 

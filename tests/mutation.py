@@ -8,7 +8,8 @@ import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ class Mutant(NamedTuple):
 
     rule: gd.Rule
     label: str
+    change: str
+    """The function that was changed, and how."""
 
 
 def mutants(rule: gd.Rule) -> Iterator[Mutant]:
@@ -38,8 +41,19 @@ def mutants(rule: gd.Rule) -> Iterator[Mutant]:
             names = dict(function.__globals__)
             for part in ({**trees, name: changed}).values():
                 exec(compile(ast.unparse(ast.fix_missing_locations(part)), f"<mutant of {name}>", "exec"), names)
-            label = f"{rule.name}, {name}: {what}"
-            yield Mutant(gd.rule(rule.recipe.function, name=label, refine=rule.refine)(names[function.__name__]), label)
+            label = f"{rule.name}, {number} of {name}: {what}"
+            made = gd.rule(rule.recipe.function, name=label, refine=rule.refine)(names[function.__name__])
+            yield Mutant(made, label, f"{name}: {what}")
+
+
+def sampled(rules: Iterable[gd.Rule], count: int) -> Iterator[Mutant]:
+    """Some mutants of each rule, the same ones each time; those of functions that rules share come once."""
+    known: set[str] = set()
+    for rule in rules:
+        found = [mutant for mutant in mutants(rule) if mutant.change not in known]
+        for mutant in sorted(found, key=lambda mutant: blake2b(mutant.label.encode()).hexdigest())[:count]:
+            known.add(mutant.change)
+            yield mutant
 
 
 def _tree(function: FunctionType) -> ast.Module:

@@ -126,18 +126,23 @@ def sizes(choices: Choices, rank: int) -> Shape:
 
 def broadcastable(choices: Choices, shape: Shape) -> Shape:
     """A shape that broadcasts with another one: most often the same, or one that does not make it larger."""
-    kind = choices.below(12)
+    kind = choices.below(16)
     if kind < 5:
         return shape
     if kind < 7:
         return shape[choices.below(len(shape) + 1) :]
     if kind < 9:
         return tuple(1 if choices.one_in(2) else dim for dim in shape)
-    if kind < 10:
+    if kind < 12 and shape:  # a vector along one axis, as biases are
+        axis = choices.below(len(shape))
+        along = size(choices) if choices.one_in(4) and shape[axis] == 1 else shape[axis]
+        vector = tuple(along if place == axis else 1 for place in range(len(shape)))
+        return vector[choices.below(axis + 1) :]
+    if kind < 13:
         return ()
-    if kind < 11:
+    if kind < 14:
         return tuple(size(choices) if dim == 1 else dim for dim in shape)
-    return (size(choices), *shape)
+    return (size(choices), *shape) if kind < 15 else (1,) * (len(shape) + 1)
 
 
 def elementwise(call: Call) -> None:
@@ -415,8 +420,10 @@ def _pad(call: Call) -> None:
 
 
 def _expand(call: Call) -> None:
-    shape = call.shape()
-    call.setting("shape", lambda: broadcastable(call.choices, shape))
+    choices, shape = call.choices, call.shape()
+    larger = tuple(size(choices) if dim == 1 else dim for dim in shape)
+    options = [shape, (1,) * len(shape), larger, (size(choices), *shape), broadcastable(choices, shape)]
+    call.setting("shape", lambda: choices.pick(options))
 
 
 def _tile(call: Call) -> None:
@@ -496,7 +503,7 @@ def _quantize(call: Call) -> None:
 def _dropout(call: Call) -> None:
     call.shape()
     call.content("ratio", call.choices.pick([0.5, 0.0, 0.1]))
-    call.content("training_mode", False)
+    call.content("training_mode", call.choices.favouring([False, True], 2))
     call.attribute("ratio", lambda: call.choices.pick([0.5, 0.0]))
     call.attribute("seed", lambda: 0)
 

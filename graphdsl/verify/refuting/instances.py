@@ -37,6 +37,8 @@ class Instance(NamedTuple):
     """Inputs whose contents the operators demand."""
     traits: Mapping[str, str]
     """What is special about it, for the verdict: its dtype, rank and opset."""
+    dtypes: str
+    """All dtypes of operators in it."""
     chosen: bytes
     """The bytes that chose it, no more."""
 
@@ -52,6 +54,8 @@ class Broken(NamedTuple):
     """An instance on which the rule's function fails, or returns what cannot take the root's place."""
 
     before: Model
+    known: Model
+    fixed: Mapping[str, np.ndarray]
     reason: str
     chosen: bytes
 
@@ -100,6 +104,8 @@ class _Making:
         self.part = self._part(plan)
         self.dtype = next((leaf.dtype for leaf in plan.leaves), None)
         """The dtype of the first parameter."""
+        self.dtypes = " ".join(sorted({dtype.name for step in plan.steps for dtype in step.dtypes.values()}))
+        """All dtypes of operators."""
 
     def _chosen_constants(self, plan: Plan) -> dict[Leaf, bool]:
         """Which parameters stand for constants: none, each by chance, all but the first, or all."""
@@ -347,12 +353,16 @@ def _applied(
     except (UnknownOperator, SignatureError) as error:
         return Misfit("unwritable", f"at opset {version}: {_first(error)}")
     except Exception as error:
-        return Broken(before, f"the rule's function fails: {type(error).__name__}: {_first(error)}", chosen)
+        return Broken(
+            before, known, made.fixed, f"the rule's function fails: {type(error).__name__}: {_first(error)}", chosen
+        )
     if returned is None:
         return Misfit("declined", "the rule declined")
     items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     if len(items) != len(names):
-        return Broken(before, f"the pattern has {len(names)} outputs, the replacement {len(items)}", chosen)
+        return Broken(
+            before, known, made.fixed, f"the pattern has {len(names)} outputs, the replacement {len(items)}", chosen
+        )
     try:
         tensors = [
             item if isinstance(item, Handle) else _adopted(item, old)
@@ -360,11 +370,11 @@ def _applied(
         ]
         after = build(dict(zip(names, tensors, strict=True)), inputs=inputs, name="after", opset=version)
     except GraphError as error:
-        return Broken(before, f"the replacement makes no model: {_first(error)}", chosen)
+        return Broken(before, known, made.fixed, f"the replacement makes no model: {_first(error)}", chosen)
     kind = made.known[0].outputs[0].type
     rank = len(kind.shape) if isinstance(kind, TensorType) and kind.shape is not None else None
     traits = {"dtypes": str(made.dtype), "ranks": str(rank), "opsets": str(version)}
-    return Instance(before, after, known, made.fixed, traits, chosen)
+    return Instance(before, after, known, made.fixed, traits, made.dtypes, chosen)
 
 
 def _model(part: tuple[Node, list[Tensor]], names: Sequence[str], traced: TracedPattern, version: int) -> Model:

@@ -2,18 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from contextlib import suppress
+from itertools import cycle, islice, zip_longest
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from ... import schemas
-from ...errors import GraphError, RuleError
+from ...errors import GraphError, RuleError, RunError
+from ...inlining import inline
 from ...rewriting.rules import Rule
 from ...sites import at, caller
 from ..draws import ORDINARY, Found, draws, kinds, search
 from ..equivalence import refutation
+from ..evaluation import Evaluation
 from ..judging import REFUTED, Judge, Judgement, ModelSide
 from ..verdicts import Refuted, Unfired, Verdict
 from .instances import Broken, Instance, Misfit, instance
@@ -21,11 +24,17 @@ from .instances import Broken, Instance, Misfit, instance
 _BYTES = 96
 """How many choices an instance has; those beyond are the simplest."""
 
-_PROBES = 400
-"""Instances that are made before any is judged, to learn which choices make the rule fire."""
+_PROBES, _MOST_PROBES = 400, 1600
+"""Instances that are made before any is judged, to learn which choices make the rule fire; more where few do."""
+
+_ENOUGH = 12
+"""How many instances that fire are enough."""
 
 _DRAWS = 6
 """Inputs drawn for one instance."""
+
+_MOST = 60
+"""How many instances are judged where there are as many combinations of dtypes."""
 
 _SHARES = {"float32": 4, "float64": 2, "float16": 2}
 """How many turns dtypes have, where others have one."""
@@ -85,7 +94,8 @@ def rule(
     verdict = Verdict(f"rule {rule.name!r}")
     fitting = _probe(rule, versions, verdict, seed)
     run = _Run(rule, versions, verdict, without)
-    for number, raw in enumerate(_mixed(fitting, max(1, examples // _DRAWS))):
+    count = max(1, examples // _DRAWS, min(len(fitting) * examples // 200, _MOST))
+    for number, raw in enumerate(_mixed(fitting, count)):
         found = run.judged(raw, seed + number)
         if found is not None:
             raise _refuted(rule, run.smaller(found, seed))
@@ -114,7 +124,7 @@ def _versions(rule: Rule, opsets: Iterable[int] | None) -> list[int]:
 
 
 def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> dict[str, list[bytes]]:
-    """Choices on which the rule fires, by dtype.
+    """Choices on which the rule fires, by the dtypes that they choose.
 
     Raises:
         Unfired: it fires on none.
@@ -123,7 +133,9 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
     stages: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
     fitting: dict[str, list[bytes]] = {}
-    for number in range(_PROBES):
+    for number in range(_MOST_PROBES):
+        if number >= _PROBES and stages["fired"] >= _ENOUGH:
+            break
         raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
         found = instance(rule, versions, raw)
         stage = found.stage if isinstance(found, Misfit) else "fired"
@@ -131,12 +143,12 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
         if isinstance(found, Misfit):
             reasons.setdefault(stage, Counter())[found.reason] += 1
         else:
-            fitting.setdefault(found.traits["dtypes"] if isinstance(found, Instance) else "broken", []).append(raw)
+            fitting.setdefault(found.dtypes if isinstance(found, Instance) else "broken", []).append(raw)
     verdict.tried["instances"] = stages
     if not fitting:
         said = [f"  {stage} ({count})" + _most(reasons.get(stage)) for stage, count in stages.most_common()]
         raise Unfired(
-            f"rule {rule.name!r} fired on none of {_PROBES} instances of its pattern, so nothing is known of it:\n"
+            f"rule {rule.name!r} fired on none of {_MOST_PROBES} instances of its pattern, so nothing is known of it:\n"
             + "\n".join(said)
         )
     if "unwritable" in reasons:
@@ -145,13 +157,14 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
 
 
 def _mixed(fitting: dict[str, list[bytes]], count: int) -> list[bytes]:
-    """Some of the choices, in turn of each dtype, floats more often."""
+    """Some of the choices, in turn of their dtypes, floats alone more often; where they are few, each several times."""
     parts = [
         found[start :: _SHARES.get(dtype, 1)]
         for dtype, found in fitting.items()
         for start in range(_SHARES.get(dtype, 1))
     ]
-    return [raw for turn in zip_longest(*parts) for raw in turn if raw is not None][:count]
+    found = [raw for turn in zip_longest(*parts) for raw in turn if raw is not None]
+    return list(islice(cycle(found), count))
 
 
 def _most(reasons: Counter[str] | None) -> str:
@@ -172,7 +185,7 @@ class _Run:
         """Judge one instance on some draws: ordinary ones, and special ones of a kind that changes with the number."""
         made = self._instance(raw)
         if isinstance(made, Broken):
-            return Found({}, Judgement(REFUTED, made.reason), made)
+            return self._broken(made, number)
         assert not isinstance(made, Misfit)
         for name, value in made[0].traits.items():
             self._verdict.tried.setdefault(name, Counter())[value] += 1
@@ -182,6 +195,16 @@ class _Run:
             if found is not None:
                 return found
         return None
+
+    def _broken(self, made: Broken, seed: int) -> Found | None:
+        """A refutation by a rule that fails, if what it fails on can be computed."""
+
+        def test(drawn: tuple[dict[str, Any]]) -> None:
+            with suppress(RunError):
+                Evaluation(inline(made.known), {**drawn[0], **made.fixed}, wide=True)
+                raise Found({}, Judgement(REFUTED, made.reason), made)
+
+        return search(test, [draws(made.known, ORDINARY, self._without)], examples=2, seed=seed, shrinks=0)
 
     def _searched(self, made: Any, kind: str, *, roundings: bool, **options: int) -> Found | None:
         """What refutes an instance on draws of one kind."""
@@ -226,8 +249,7 @@ class _Run:
         if isinstance(made, Misfit) or isinstance(made, Broken) != isinstance(found.of, Broken):
             return None
         if isinstance(made, Broken):
-            return Found({}, Judgement(REFUTED, made.reason), made)
-
+            return self._broken(made, seed)
         rounding = found.judgement.rounding  # what is smaller is to differ in the same way
         return self._searched(made, found.kind, roundings=rounding, seed=seed, **options)
 
