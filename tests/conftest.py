@@ -1,7 +1,11 @@
-"""What all tests share: how many examples Hypothesis draws, and that helpers' assertions explain themselves."""
+"""What all tests share: how many examples Hypothesis draws, what is forgotten after each, explained assertions."""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from graphdsl import schemas
 
 pytest.register_assert_rewrite("pages")
 
@@ -15,3 +19,16 @@ settings.register_profile(
 def pytest_configure(config: pytest.Config) -> None:
     """`pytest -m full` draws many examples, other ones each time; every other run a fixed sample."""
     settings.load_profile("full" if config.getoption("markexpr") == "full" else "sample")
+
+
+@pytest.fixture(autouse=True)
+def _declarations_of_its_own() -> Iterator[None]:
+    """Forget the operators that a test declares, so that no test depends on which ones ran before it."""
+    known = dict(schemas._declared)
+    yield
+    changed = {key for key, schema in schemas._declared.items() if known.get(key) is not schema}
+    for domain, name, version in list(schemas._found):
+        if (domain, name) in changed:
+            del schemas._found[domain, name, version]
+    schemas._declared.clear()
+    schemas._declared.update(known)
