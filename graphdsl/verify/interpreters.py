@@ -66,7 +66,10 @@ def interpret(
             return returned
         many = returned if isinstance(returned, (tuple, list)) else (returned,)
         known.update(zip(node.outputs, many, strict=False))
-    return {name: _plain(write(at(value))) for name, (_, value) in zip(names, plain.graph.outputs, strict=True)}
+    try:
+        return {name: _plain(write(at(value))) for name, (_, value) in zip(names, plain.graph.outputs, strict=True)}
+    except (TypeError, RuntimeError) as error:  # a constant of a dtype that is not known there
+        return Refusal(str(error))
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

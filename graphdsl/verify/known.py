@@ -10,9 +10,6 @@ from ..ir import ModelData, Node
 from ..types import TensorType
 from ..walk import graphs
 
-_INTEGERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"})
-_REDUCTIONS = frozenset({"ReduceSum", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceMean"})
-
 
 class Fault(NamedTuple):
     """A known fault: which operators with which dtypes, between whom, and what is seen of it."""
@@ -29,8 +26,52 @@ class Fault(NamedTuple):
 
 
 _RUNTIME = frozenset({"onnxruntime", "unoptimised"})
+_REFERENCE = frozenset({"reference"})
 
-FAULTS: tuple[Fault, ...] = ()
+
+def _fault(
+    heading: str, operators: str, dtypes: str = "", *, witnesses: frozenset[str] = _RUNTIME, reason: str = ""
+) -> Fault:
+    return Fault(heading, frozenset(operators.split()), frozenset(dtypes.split()) or None, witnesses, reason)
+
+
+_WIDE = "int32 int64 uint32 uint64"
+
+FAULTS: tuple[Fault, ...] = (
+    _fault("ONNX Runtime: Gather of strings takes the first string of each row only", "Gather", "string"),
+    _fault(
+        "ONNX Runtime: reductions of empty tensors ignore negative axes",
+        "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ArgMax ArgMin",
+        reason="shapes",
+    ),
+    _fault(
+        "ONNX Runtime: ReduceSum and ReduceProd of int64 are computed in float64",
+        "ReduceSum ReduceProd ReduceMean ReduceSumSquare ReduceL1 ReduceL2",
+        _WIDE,
+        reason="other values",
+    ),
+    _fault(
+        "ONNX Runtime: Einsum of int64 is computed in float64 where it sums", "Einsum", _WIDE, reason="other values"
+    ),
+    _fault("ONNX Runtime: powers of integers are computed in float64 and saturate", "Pow", _WIDE),
+    _fault("ONNX Runtime: Mod with fmod=1 of 64-bit integers is computed in float64", "Mod", "int64 uint64"),
+    _fault("ONNX Runtime: Sign of a float16 NaN is 0", "Sign", "float16", reason="NaN"),
+    _fault(
+        "ONNX Runtime: the least integer divided by -1 kills the process", "Div Mod", "int32 int64", reason="SIGFPE"
+    ),
+    _fault("ONNX Runtime: Shrink is computed in float32", "Shrink"),
+    _fault(
+        "ONNX Runtime: MeanVarianceNormalization of equal numbers is NaN", "MeanVarianceNormalization", reason="NaN"
+    ),
+    _fault("ONNX Runtime: StringSplit splits at spaces only", "StringSplit"),
+    _fault("ONNX Runtime: pooling by `auto_pad` forgets dilations", "MaxPool AveragePool LpPool", reason="shapes"),
+    _fault(
+        "ONNX: operators that the reference evaluator computes wrongly",
+        "AffineGrid ConvTranspose DeformConv Erf GRU GlobalMaxPool GridSample LRN LSTM LayerNormalization LpNormalization "
+        "MaxPool Optional QuantizeLinear RNN ReduceSumSquare Resize StringNormalizer",
+        witnesses=_REFERENCE,
+    ),
+)
 
 
 def known(model: ModelData, pair: tuple[str, ...], reason: str) -> str | None:
