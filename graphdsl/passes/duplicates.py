@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,10 +68,12 @@ def _equal_constants(model: ModelData) -> dict[Value, Value]:
     """The constants in whose place an earlier one of the same bytes can stand; outputs keep their own."""
     parts = [model.graph, *(function.graph for function in model.functions)]
     outputs = {value for part in parts for graph in graphs(part) for _, value in graph.outputs}
+    every = [value for value in dict.fromkeys(_all_constants(parts)) if value.array is not None]
+    alike = Counter(value.type for value in every)  # of weights that are alone in their type, no byte is read
     first: dict[Any, Constant] = {}
     found: dict[Value, Value] = {}
-    for value in _all_constants(parts):
-        if value.array is not None:
+    for value in every:
+        if value.array is not None and alike[value.type] > 1:
             other = first.setdefault(_frozen(value.array), value)
             if other is not value and value not in outputs:
                 found[value] = other

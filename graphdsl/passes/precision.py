@@ -12,6 +12,7 @@ from ..errors import GraphError
 from ..inlining import inline
 from ..ir import Constant, Graph, Input, Node, Output, Value, constant_array
 from ..models import Model
+from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
 from ..tensor.lifting import constant
@@ -77,7 +78,8 @@ def _kept(model: Model, keep: Sequence[str]) -> tuple[set[str], set[Node]]:
             continue
         node = model[name]._v.node
         if node is None:
-            raise GraphError(f"gd.passes.to_float16: keep={name!r} is made by no node; name what uses it")
+            problem = f"keep={name!r} is made by no node; name what uses it"
+            raise GraphError(f"gd.passes.to_float16: {problem}" + at(caller()))
         nodes.add(node)
     return names, nodes
 
