@@ -93,7 +93,10 @@ def test_the_culprit_is_described() -> None:
     later = report.rows[report.rows.index(row) + 1 :]
     assert all(r.accumulated > 1e-4 and r.local < 1e-5 for r in later)
     assert "> blocks.1.conv1 (Conv2d)" in str(report)
-    assert str(report).splitlines()[-1].startswith("error is made in blocks.1.conv1 (Conv2d): ")
+    verdict, nodes, place = str(report).splitlines()[-3:]
+    assert verdict.startswith("error is made in blocks.1.conv1 (Conv2d): ") and nodes == "  nodes: Conv"
+    assert place.startswith("  at ") and place.endswith(row.source.text)
+    assert "100% of the leaf modules aligned" in str(report).splitlines()
 
 
 def test_a_parents_own_operators_have_rows() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import blocks
 from PIL import Image
 
 import graphdsl as gd
@@ -45,7 +46,7 @@ REPORT = debug.Report(
         row("first", 1e-7, 1e-7),
         row(HOSTILE, 0.02, 0.02),
         row(BIDI, 0.0, 0.03),
-        debug.Row("lost", "lost", "Dropout", reason=f"removed by {HOSTILE}", is_leaf=True),
+        debug.Row("lost", "lost", "Dropout", reason=f"removed by {HOSTILE}", counted="lost"),
     ),
 )
 
@@ -55,6 +56,12 @@ def test_the_table_marks_the_culprit_and_lists_what_was_not_aligned() -> None:
     report = debug.Report("net", (*rows, debug.Row("lost", "lost", "Dropout", reason="removed")))
     assert f"{report}\n" == TABLE
     assert repr(report) == "<Report 'net': 3 of 4 rows aligned, culprit second (Conv2d)>"
+
+
+def test_every_name_is_shown_in_use_on_its_page() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "debugging.md").read_text(encoding="utf-8")
+    code = "".join(block.source for block in blocks(page))
+    assert [name for name in debug.__all__ if f"debug.{name}" not in code] == []
 
 
 def test_the_plot_is_a_file_with_the_culprit_in_red(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert foreign_packages("import graphdsl") == set()
 
 
+def test_debugging_loads_torch_only_when_it_is_used() -> None:
+    assert foreign_packages("from graphdsl import debug") == set()
+
+
 def test_the_check_sees_a_heavy_import() -> None:
     assert "hypothesis" in foreign_packages("import graphdsl, hypothesis")
     assert "onnxruntime" in foreign_packages("import graphdsl, onnxruntime")

@@ -252,9 +252,7 @@ class _Alignment:
         for path, kind in self.recording.uncalled:
             used = self.scopes.users_of_weights(path)
             by = f" (in node {used[0].info.name!r})" if used and used[0].info is not None else ""
-            rows.append(
-                Row(path, path, kind, reason=f"torch does not call it; others use its weights{by}", is_leaf=False)
-            )
+            rows.append(Row(path, path, kind, reason=f"torch does not call it; others use its weights{by}"))
         rows = self._with_unfit(rows)
         return Report(title, tuple(rows), self.segments)
 
@@ -291,16 +289,16 @@ class _Alignment:
             if place.taker is call and place.maker is not None and place in self.matching.chosen:
                 maker = place.maker
                 name = f"{maker.label or '(the module)'}, before {call.label}"
-                yield self._row(maker, place, name, is_leaf=False)
+                yield self._row(maker, place, name)
         for index, place in enumerate(call.outputs):
             if index and place not in self.matching.chosen:
                 continue  # states that nothing uses, mostly
             name = call.label or "(the module)"
             # what hands an argument through has nothing to align
-            leaf = call.is_leaf and place.maker is not None
-            yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, is_leaf=leaf)
+            counted = (call.path or name) if call.is_leaf and place.maker is not None else ""
+            yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, counted)
 
-    def _row(self, call: Call, place: Place, name: str, *, is_leaf: bool) -> Row:
+    def _row(self, call: Call, place: Place, name: str, counted: str = "") -> Row:
         source = locate(call.site)
         chosen = self.matching.chosen.get(place)
         if chosen is None:
@@ -310,7 +308,7 @@ class _Alignment:
                 self.unfit[name] = leaving[0], place.array, f"another shape: {reason.partition('; ')[2]}"
             elif leaving and reason == _FAILS:
                 self.unfit[name] = leaving[0], place.array, str(self.failure).partition("\n")[0]
-            return Row(name, call.path, call.kind, reason=reason, source=source, is_leaf=is_leaf)
+            return Row(name, call.path, call.kind, reason=reason, source=source, counted=counted)
         value = chosen.value
         return Row(
             name,
@@ -324,7 +322,7 @@ class _Alignment:
             tolerance=chosen.tolerance,
             source=source,
             reason=self._note(call, place),
-            is_leaf=is_leaf,
+            counted=counted,
             expected=statistics(place.array),
             got=chosen.seen,
         )

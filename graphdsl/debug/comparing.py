@@ -234,14 +234,14 @@ class _Comparison:
                     accumulated=found,
                     tolerance=self._tolerances[value],
                     source=locate(value.site),
-                    is_leaf=True,
+                    counted=mine[first],
                     expected=statistics(self._expected[value]),
                     got=seen,
                 )
             )
         listed = {self._partners[value] for value in segments.expected}
         rows += [self._unaligned(first, mine[first]) for first in _Side(self._a).values if first not in listed]
-        return Report(f"model {self._b.name!r} beside model {self._a.name!r}", tuple(rows), segments)
+        return Report(f"model {self._b.name!r} beside model {self._a.name!r}", tuple(rows), segments, "tensors")
 
     def _module(self, value: Value) -> str:
         """The module that an exporter says a tensor came from, in either model."""
@@ -258,4 +258,4 @@ class _Comparison:
         else:
             reason = self._reasons.get(second, "") if second is not None else ""
         kind = first.node.op_type if first.node is not None else ""
-        return Row(name, "", kind, reason=reason or "the second model has no such tensor", is_leaf=True)
+        return Row(name, "", kind, reason=reason or "the second model has no such tensor", counted=name)

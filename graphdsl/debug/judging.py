@@ -37,9 +37,9 @@ class Judgement:
     def _doubted(self) -> bool:
         """Give up the matches in front of one segment, if that is right without them."""
         ends = {value for _, value in self.segments.model.graph.outputs}
-        wrong = {value for value in self.segments.expected if self._is_wrong(value, self.local)}
+        wrong = dict.fromkeys(value for value in self.segments.expected if self._is_wrong(value, self.local))
         for value in wrong:
-            doubted = wrong.intersection(self.segments.nodes(value)[1]) - ends
+            doubted = (wrong.keys() & self.segments.nodes(value)[1]) - ends
             if not doubted:
                 continue
             trial = self.segments.without(doubted)

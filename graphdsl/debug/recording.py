@@ -115,7 +115,7 @@ class _Recorder:
         self._store = store
         self._stack: list[Call] = []
         self._numbers: Counter[str] = Counter()
-        self._known: dict[int, tuple[Any, int, Place]] = {}
+        self._known: dict[int, tuple[Any, int | None, Place]] = {}
 
     def enter(self, path: str) -> Any:
         """The hook that is called before a part is."""
@@ -146,10 +146,11 @@ class _Recorder:
     def _place(self, tensor: Any, maker: Call | None, taker: Call | None) -> Place:
         key = id(tensor)
         found = self._known.get(key)
-        if found is not None and found[0]() is tensor and found[1] == tensor._version:
+        version = None if tensor.is_inference() else tensor._version
+        if found is not None and found[0]() is tensor and found[1] == version:
             return found[2]
         place = Place(self._store.keep(as_array(tensor)), maker, taker)
-        self._known[key] = weakref.ref(tensor), tensor._version, place
+        self._known[key] = weakref.ref(tensor), version, place
         return place
 
 

@@ -8,6 +8,9 @@ from .measures import Distance, Statistics
 from .segments import Segments
 from .text import columns, plain
 
+_MOST_NODES = 12
+"""How many of a culprit's nodes are listed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -35,8 +38,8 @@ class Row:
     """Where torch calls the module, or where the node was written."""
     reason: str = ""
     """Why the row could not be aligned; else what is worth knowing of how it was."""
-    is_leaf: bool = False
-    """Whether it is an output of a module that calls no others."""
+    counted: str = ""
+    """What the row counts as in the report's coverage: a leaf module or a tensor; empty where as nothing."""
     expected: Statistics | None = None
     """What the tensor looks like on the side that is right by definition: torch, or the first model."""
     got: Statistics | None = None
@@ -69,6 +72,8 @@ class Findings:
     rows: tuple[Row, ...]
     segments: Segments | None = None
     """The model cut at the rows' tensors, which a repro is made of; None where markers were compared."""
+    counts: str = "leaf modules"
+    """What is counted in the coverage."""
 
     @property
     def culprits(self) -> tuple[Row, ...]:
@@ -92,10 +97,10 @@ class Findings:
 
     @property
     def coverage(self) -> float:
-        """The share of the leaf modules that were called and could be aligned."""
-        leaves = {row.module for row in self.rows if row.is_leaf}
-        found = {row.module for row in self.rows if row.is_leaf and row.is_aligned}
-        return len(found) / len(leaves) if leaves else 1.0
+        """The share of the leaf modules that were called (of the tensors, of two models) that could be aligned."""
+        counted = {row.counted for row in self.rows if row.counted}
+        found = {row.counted for row in self.aligned if row.counted}
+        return len(found) / len(counted) if counted else 1.0
 
     @property
     def label(self) -> str:
@@ -117,7 +122,7 @@ class Findings:
         return f"<Report {self.label!r}: {len(self.aligned)} of {len(self.rows)} rows aligned, {found}>"
 
     def __str__(self) -> str:
-        return "\n".join([self.label, *_table(self), *_unaligned(self), self.verdict])
+        return "\n".join([self.label, *_table(self), *_unaligned(self), *_coverage(self), self.verdict, *_place(self)])
 
 
 def _table(report: Findings) -> list[str]:
@@ -150,6 +155,22 @@ def _number(value: float | None) -> str:
     if value is None:
         return ""
     return "0" if value == 0 else f"{float(value):.1e}"
+
+
+def _coverage(report: Findings) -> list[str]:
+    counted = any(row.counted for row in report.rows)
+    return [f"{report.coverage:.0%} of the {report.counts} aligned"] if counted else []
+
+
+def _place(report: Findings) -> list[str]:
+    """Where the culprit was written, and the nodes that make it."""
+    row = report.culprit
+    if row is None:
+        return []
+    nodes = ", ".join(node.op_type for node in row.nodes[:_MOST_NODES])
+    more = f" and {len(row.nodes) - _MOST_NODES} more" if len(row.nodes) > _MOST_NODES else ""
+    found = [f"  nodes: {nodes}{more}"] if nodes else []
+    return [*found, f"  at {plain(str(row.source))}"] if row.source is not None else found
 
 
 def _unaligned(report: Findings) -> list[str]:
