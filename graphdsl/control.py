@@ -32,6 +32,11 @@ _CLOSED = {("ai.onnx.preview", "FlexAttention")}
 """Operators that the standard gives a function body, which sees nothing around the node; so neither do their bodies."""
 
 
+def takes_callable(schema: Schema, attribute: str) -> bool:
+    """Whether an attribute is a body that is written as a Python callable."""
+    return attribute in _BODIES.get((schema.domain, schema.name), ())
+
+
 def with_bodies(schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Call:
     """A call with its callables traced to graphs; other calls stay as they are.
 

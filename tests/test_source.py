@@ -536,17 +536,48 @@ def test_the_judge_rejects(change: Callable[[onnx.ModelProto], Any], problem: st
 @pytest.mark.parametrize(
     "text, problem",
     [
+        ("g (float[2] x) => (float[2] y) { y = Nonsense (x) }", "ONNX has no operator 'Nonsense' at opset 17"),
         (
-            "r (float[2] x) => (float[2] y) { y = Nonsense (x) }",
-            "ONNX has no operator 'Nonsense' at opset 17",
+            "g (float[2] x) => (float[2] y) { y = my.Odd <b = t () => (float[2] u) { u = Relu (x) }> (x) }",
+            "my::Odd ('y'): the attribute 'b' is a graph, and no callable makes it",
+        ),
+        (
+            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
+            '<domain: "my", opset_import: ["" : 17]> f (a, b) => (c) { c = Max (a, b) }',
+            "my::f is called without an input, which the language must be given",
+        ),
+        (
+            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
+            '<domain: "my", opset_import: ["" : 17]> f <axis> (a) => (c) { c = Softmax <axis: int = @axis> (a) }',
+            "my::f is called without the attribute 'axis', which the language must be given",
+        ),
+        (
+            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
+            '<domain: "my", opset_import: ["" : 9]> f (a) => (c) { c = Relu (a) }',
+            "Relu in a local function means what it does at opset 6, and the model is of opset 17",
+        ),
+        (
+            "g (float[2] x) => (float[3] y) { y = Reshape (x, s) }",
+            "the input 's' is neither an input, an initializer nor made by a node",
         ),
     ],
 )
 def test_what_has_no_form_is_refused_with_its_reason(text: str, problem: str) -> None:
-    model = gd.load(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'))
-    with pytest.raises(gd.SourceError) as error:
-        gd.to_source(model)
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17, "my" : 1]> {text}')
+    with pytest.raises(gd.GraphError) as error:
+        gd.to_source(proto)
     assert problem in str(error.value).partition("\n")[0]
+
+
+def test_training_information_is_refused() -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }'
+    )
+    proto.training_info.add()
+    with pytest.raises(
+        gd.SourceError, match="model 'g': the model has training information, which the language cannot"
+    ):
+        gd.to_source(proto)
 
 
 def test_sparse_initializers_are_refused() -> None:

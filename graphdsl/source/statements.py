@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..control import takes_callable
 from ..errors import GraphError, SourceError
 from ..ir import Graph, Node, Reference, Value
 from ..schemas import Schema
@@ -172,6 +173,10 @@ class Statements:
         found: dict[str, str] = {}
         for name, value in in_reading_order(node):
             if isinstance(value, Graph):
+                if not takes_callable(node.schema, name):
+                    raise SourceError(
+                        f"{self._label(node)}: the attribute {name!r} is a graph, and no callable makes it"
+                    )
                 found[name] = self._callable(name, value, block)
             elif isinstance(value, Reference):
                 variable = (self._references or {}).get(value.name)
