@@ -178,6 +178,21 @@ def model(x: gd.float32[2, 2], y: gd.float64[2, 2]):
     assert sorted(f.overload for f in made.to_proto().functions if f.name == "scaled") == ["", "1"]
 
 
+def test_an_attribute_hides_no_constant_of_its_name() -> None:
+    weights = np.arange(20, dtype=np.float32)
+
+    @gd.function(domain="my")
+    def first(a: gd.Tensor) -> gd.Tensor:
+        return a + gd.constant(weights, "alpha")
+
+    @gd.function(domain="my")
+    def second(a: gd.Tensor, *, alpha: float) -> gd.Tensor:
+        return a * gd.constant(weights, "alpha") * op.CastLike(alpha, a)
+
+    x = gd.input("alpha", gd.float32[20])
+    same(gd.build({"y": first(second(x, alpha=2.0)), "z": first(x)}))
+
+
 def test_other_domains_and_operators_that_nobody_knows() -> None:
     text = """
     <ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3, "my" : 2]>
@@ -533,6 +548,9 @@ def test_the_judge_rejects(change: Callable[[onnx.ModelProto], Any], problem: st
 # What has no form
 
 
+CALL = "g (float[2] x) => (float[2] y) { y = my.f (x) } "
+
+
 @pytest.mark.parametrize(
     "text, problem",
     [
@@ -542,18 +560,16 @@ def test_the_judge_rejects(change: Callable[[onnx.ModelProto], Any], problem: st
             "my::Odd ('y'): the attribute 'b' is a graph, and no callable makes it",
         ),
         (
-            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
-            '<domain: "my", opset_import: ["" : 17]> f (a, b) => (c) { c = Max (a, b) }',
+            CALL + '<domain: "my", opset_import: ["" : 17]> f (a, b) => (c) { c = Max (a, b) }',
             "my::f is called without an input, which the language must be given",
         ),
         (
-            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
-            '<domain: "my", opset_import: ["" : 17]> f <axis> (a) => (c) { c = Softmax <axis: int = @axis> (a) }',
+            CALL
+            + '<domain: "my", opset_import: ["" : 17]> f <axis> (a) => (c) { c = Softmax <axis: int = @axis> (a) }',
             "my::f is called without the attribute 'axis', which the language must be given",
         ),
         (
-            "g (float[2] x) => (float[2] y) { y = my.f (x) } "
-            '<domain: "my", opset_import: ["" : 9]> f (a) => (c) { c = Relu (a) }',
+            CALL + '<domain: "my", opset_import: ["" : 9]> f (a) => (c) { c = Relu (a) }',
             "Relu in a local function means what it does at opset 6, and the model is of opset 17",
         ),
         (

@@ -86,6 +86,9 @@ class Module:
         self._overloads = {f: p.overload for f, p in zip(model.functions, proto.functions, strict=True)}
         labels = Counter((f.domain, f.name) for f in model.functions)
         self._overloaded = {label for label, count in labels.items() if count > 1}
+        for function in model.functions:  # whose attributes are parameters, and must hide nothing
+            for name in (*function.attributes, *function.defaults):
+                self.names.reserve(name)
         self._speller = Speller(self._namespace)
         self._constants: dict[Value, str] = {}
         self._functions: dict[Function, str] = {}
