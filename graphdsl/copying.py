@@ -79,7 +79,7 @@ def copied_graph(graph: Graph, values: dict[Value, Value], trace: Trace, names: 
     nodes = copied_nodes(graph.nodes, values, trace, names)
     outputs = tuple(
         [
-            Output(names.get(value, name) if name == value.name else name, values.get(value, value))
+            Output(names.get(value, name) if name and name == value.name else name, values.get(value, value))
             for name, value in graph.outputs
         ]
     )

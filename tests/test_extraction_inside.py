@@ -263,3 +263,14 @@ def test_every_body_can_be_cut_out(read: bool, program: Block, data: st.DataObje
     feeds = {str(t.name): np.ones([d or 1 for d in t.shape or ()], t.dtype.numpy) for t in part.inputs}
     (value,) = part.run(feeds).values()
     assert value.dtype == part.outputs[0].dtype.numpy
+
+
+def test_a_body_that_hands_an_input_on_keeps_an_identity_in_between() -> None:
+    """Without it ONNX Runtime's Scan returns what lies in memory (docs/upstream.md)."""
+    a = gd.input("a", gd.int64[3])
+    _, rows = op.Scan(a * 2, body=lambda *taken: (a, taken[0]), num_scan_inputs=1)
+    part = gd.extract(gd.build({"y": rows}), ["a"], ["y"])
+    (scan,) = [node for node in part.to_proto().graph.node if node.op_type == "Scan"]
+    body = scan.attribute[0].g
+    assert {info.name for info in body.output} & {info.name for info in body.input} == set()
+    assert part(np.array([1, -2, 3])).tolist() == [2, -4, 6]
