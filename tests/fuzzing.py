@@ -173,6 +173,7 @@ def steps(model: gd.Model, folder: str) -> Iterator[Callable[[], Any]]:
     yield lambda: gd.weights_of(model)
     yield lambda: gd.convert_opset(model, 21)
     yield lambda: gd.inline(model)
+    yield lambda: gd.rename(model, {tensor.name: f"{tensor.name}_" for tensor in model.inputs if tensor.name})
     yield lambda: str(gd.diff(model, model))
     yield lambda: _written(model)
     yield lambda: _saved(model, folder)

@@ -211,6 +211,15 @@ def test_a_body_in_the_place_of_another_kind_of_attribute_is_no_body() -> None:
     assert gd.load(proto).to_proto() == proto
 
 
+def test_a_model_without_outputs_is_no_source() -> None:
+    proto = identity()
+    proto.graph.ClearField("output")
+    with pytest.raises(
+        gd.GraphError, match="model 'g': it has no outputs, and a function of the language returns some"
+    ):
+        gd.to_source(proto)
+
+
 # Anything else
 
 

@@ -48,6 +48,8 @@ def to_source(model: Any, path: str | os.PathLike[str] | None = None, *, names: 
     site = caller()
     data = model if isinstance(model, ModelData) else load(model)
     try:
+        if not data.graph.outputs:
+            raise SourceError("it has no outputs, and a function of the language returns some")
         module = Module(data, named=names, beside=path is not None)
         source = module.text()
         vet(source)
