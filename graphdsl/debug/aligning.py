@@ -1,6 +1,7 @@
 """A torch module beside its exported model: each part's output found in the model, and where error is made."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,6 @@ _BY_VALUE = 1_000_000
 
 _SIMILAR = 0.25
 """The relative distance up to which weak evidence is believed although the value is not right."""
-
 
 _NONE_FITS = "none of its nodes makes"
 """How the reason begins for which a module with nodes of its own has no tensor."""
@@ -158,6 +158,7 @@ class _Alignment:
         judgement = Judgement(self.segments, tolerances.__getitem__)
         self.local = judgement.local
         self.segments = judgement.segments
+        self.makers = {candidate.value: place.maker for place, candidate in self.matching.chosen.items()}
         self.doubted: dict[Place, str] = {}
         for place, candidate in list(self.matching.chosen.items()):
             if candidate.value in judgement.given_up:
@@ -187,11 +188,14 @@ class _Alignment:
         self.matching.choose_nearest(_SIMILAR, rank=_BY_VALUE)
         for candidate, (found, seen) in accumulated.items():
             candidate.distance, candidate.seen = found, seen
-        unseen = {c.value: c for c in self.matching.chosen.values() if c.seen is None}
-        by_value = {c.value: place for place, c in self.matching.chosen.items() if c.seen is None}
-        sizes = {value: place.array.nbytes for value, place in by_value.items()}
+        unseen: defaultdict[Value, list[tuple[Place, Candidate]]] = defaultdict(list)
+        for place, candidate in self.matching.chosen.items():
+            if candidate.seen is None:
+                unseen[candidate.value].append((place, candidate))
+        sizes = {value: mine[0][0].array.nbytes for value, mine in unseen.items()}
         for value, array in values_of(self.model, sizes, setting):
-            unseen[value].judge(array, by_value[value])
+            for place, candidate in unseen[value]:
+                candidate.judge(array, place)
         self.segments = self._segments(setting)
 
     def _propose_free(self) -> None:
@@ -199,10 +203,10 @@ class _Alignment:
         places = [place for call in self.recording.calls for place in call.outputs[:1] if place.maker is not None]
         places = [place for place in places if place not in self.matching.chosen]
         if places and self.scopes.are_known:
-            taken = {candidate.value for candidate in self.matching.chosen.values()}
-            free = [v for node in self.model.graph.nodes for v in node.outputs if v in self.scopes.computed - taken]
+            free = self.scopes.computed - {candidate.value for candidate in self.matching.chosen.values()}
+            ordered = [value for node in self.model.graph.nodes for value in node.outputs if value in free]
             for place in places:
-                self.matching.propose(place, free, rank=_BY_VALUE)
+                self.matching.propose(place, ordered, rank=_BY_VALUE)
 
     def _as_fed(self, value: Value, array: np.ndarray) -> np.ndarray:
         kind = value.type
@@ -329,7 +333,7 @@ class _Alignment:
 
     def _note(self, call: Call, place: Place) -> str:
         if place.maker is not call and place.maker is not None:
-            return f"the tensor of {place.maker.label!r}"
+            return f"the tensor of {place.maker.label or 'the module'!r}"
         return ""
 
     def _reason(self, call: Call, place: Place) -> str:
@@ -356,11 +360,8 @@ class _Alignment:
 
     def _owner(self, candidates: Sequence[Candidate]) -> Call | None:
         """The call whose tensor one of the candidates turned out to be."""
-        mine = {candidate.value for candidate in candidates if candidate.distance is not None}
-        for place, candidate in self.matching.chosen.items():
-            if candidate.value in mine and place.maker is not None:
-                return place.maker
-        return None
+        makers = (self.makers.get(candidate.value) for candidate in candidates if candidate.distance is not None)
+        return next((maker for maker in makers if maker is not None), None)
 
     def _fused(self, call: Call) -> str:
         """The node that a part was fused into, if its weights say so."""

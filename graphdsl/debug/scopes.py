@@ -26,12 +26,15 @@ class Scopes:
     """The nodes of calls, and what goes into them and comes out."""
 
     def __init__(self, graph: Graph, calls: Sequence[Call]) -> None:
-        self._graph = graph
         self._order = {node: place for place, node in enumerate(graph.nodes)}
         self._users: defaultdict[Value, list[Node]] = defaultdict(list)
         for node in graph.nodes:
             for value in dependencies(node):
                 self._users[value].append(node)
+        self._weighted: defaultdict[str, list[Node]] = defaultdict(list)
+        for node in graph.nodes:
+            for path in _owners(node):
+                self._weighted[path].append(node)
         self._outputs = {value for _, value in graph.outputs}
         self.computed = computed_values(graph)
         """The values that depend on the contents of inputs; a module's output is one of these."""
@@ -70,12 +73,7 @@ class Scopes:
 
     def users_of_weights(self, path: str) -> list[Node]:
         """The nodes that use a part's own weights, which keep their names."""
-        return [
-            node
-            for node in self._graph.nodes
-            for value in node.inputs
-            if isinstance(value, Constant) and value.name and value.name.rpartition(".")[0] == path
-        ]
+        return self._weighted.get(path, [])
 
 
 def computed_values(graph: Graph) -> set[Value]:
