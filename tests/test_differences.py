@@ -384,6 +384,13 @@ def test_models_that_have_nothing_in_common() -> None:
     assert gd.diff(one, other).summary == "2 nodes added, 1 node removed, 2 changes of outputs"
 
 
+def test_a_node_that_moved_far_is_gone_in_one_place_and_new_in_another() -> None:
+    x = gd.input("x", gd.float32["n"])
+    before = gd.build({"y": op.Tanh(op.Exp(op.Sin(op.Relu(x))))})
+    after = gd.build({"y": op.Relu(op.Tanh(op.Exp(op.Sin(x))))})
+    assert gd.diff(before, after).summary == "1 node added, 1 node removed"
+
+
 def test_a_long_chain_with_two_nodes_out_is_linear() -> None:
     def chain(*left_out: int) -> gd.Model:
         x = value = gd.input("x", gd.float32[2])
