@@ -294,7 +294,7 @@ class Builder:
         drawn = kinds[0]
         if scope.takes_inputs:
             return scope.input(tensor_type(drawn, shape))
-        return scope.constant(np.zeros(shape, drawn.numpy))
+        return scope.constant(np.full(shape, "", object) if drawn.kind == "string" else np.zeros(shape, drawn.numpy))
 
     def of_type(self, scope: Scope, kind: Any) -> Any:
         """A tensor of a type: the last that there is, or a new one."""
