@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import graphdsl as gd
 from graphdsl import op, verify
 from graphdsl.apart import POOL, Worker
+from graphdsl.verify import interpreters
 
 MIN = -(2**63)
 
@@ -113,3 +115,24 @@ def test_a_worker_that_is_killed_from_outside_is_replaced() -> None:
 def test_an_unknown_witness_is_refused() -> None:
     with pytest.raises(gd.SignatureError, match=r"there is no witness 'referenec'; did you mean 'reference'\?"):
         verify.run(quotient(), {"a": [7], "b": [2]}, "referenec")
+
+
+def agreeing(name: str, witness: str) -> int:
+    """How many runs of an operator by NumPy or torch were compared with the runtime or the reference."""
+    dtypes = ["float32", "int32", "bool", "int8"]
+    examples = 6 if settings.default.max_examples < 100 else 200
+    found = verify.campaign(
+        [name], dtypes=dtypes, examples=examples, witnesses=("unoptimised", witness), executor=verify.InProcess()
+    )
+    assert [f"{result.task}: {result.reason}\n{result.repro}" for result in found.findings] == []
+    return sum(result.ran.get(witness, 0) for result in found.results)
+
+
+@pytest.mark.parametrize("name", interpreters.NUMPY)
+def test_numpy_means_what_the_operator_does(name: str) -> None:
+    assert agreeing(name, "numpy") > 0
+
+
+@pytest.mark.parametrize("name", interpreters._torch()[1])
+def test_torch_means_what_the_operator_does(name: str) -> None:
+    assert agreeing(name, "torch") > 0

@@ -98,6 +98,12 @@ def _reducing(function: Function, before: Function = np.asarray) -> Function:
     return reduce
 
 
+def _mean(x: Any, *more: Any, **how: Any) -> Any:
+    return (
+        Refusal("NumPy's mean of integers is a float") if x.dtype.kind in "iu" else _reducing(np.mean)(x, *more, **how)
+    )
+
+
 def _truncated(a: Any, b: Any) -> Any:
     if a.dtype.kind not in "iu":
         return a / b
@@ -183,7 +189,8 @@ NUMPY: dict[str, Function] = {
     **{
         name: _reducing(getattr(np, name[6:].lower())) for name in ("ReduceSum", "ReduceProd", "ReduceMax", "ReduceMin")
     },
-    "ReduceMean": _reducing(np.mean),
+    "ReduceMean": _mean,
+    "MatMul": lambda a, b: np.asarray(np.matmul(a, b), a.dtype),
     "ReduceL1": _reducing(np.sum, np.abs),
     "ReduceSumSquare": _reducing(np.sum, np.square),
     "Identity": lambda x: x,
@@ -262,6 +269,8 @@ def _torch() -> tuple[Any, Table]:
         return convolve(functional.pad(x, order), w, b, list(steps), 0, list(spread), group)
 
     def product(a: Any, b: Any, c: Any = None, *, alpha: float = 1, beta: float = 1, **turned: int) -> Any:
+        if not a.is_floating_point() and (alpha != 1 or beta != 1):
+            return Refusal("torch scales no integers by floats")
         found = (a.T if turned.get("transA") else a) @ (b.T if turned.get("transB") else b)
         found = found if alpha == 1 else alpha * found
         return found if c is None else found + (c if beta == 1 else beta * c)

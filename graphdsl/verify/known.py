@@ -58,6 +58,9 @@ FAULTS: tuple[Fault, ...] = (
     _of_runtime("ReduceMax and ReduceMin see a NaN only in the first place", "ReduceMax ReduceMin", reason="NaN"),
     _of_runtime("Shrink is computed in float32", "Shrink"),
     _of_runtime("MeanVarianceNormalization of equal numbers is NaN", "MeanVarianceNormalization", reason="NaN"),
+    _of_runtime(
+        "windows of float64 are computed in float32", "BlackmanWindow HammingWindow HannWindow", reason="numbers"
+    ),
     _of_runtime("StringSplit splits at spaces only", "StringSplit"),
     _of_runtime("pooling by `auto_pad` forgets dilations", "MaxPool AveragePool LpPool", reason="shapes"),
     Fault(
