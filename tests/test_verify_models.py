@@ -70,7 +70,7 @@ def opsets_of(name: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_call_of_an_operator_is_valid(name: str) -> None:
-    examples = 8 if settings.default.max_examples < 100 else 100
+    examples = 6 if settings.default.max_examples < 100 else 100
     found = seen(strict((name,), 1, opsets_of(name)), examples)
     assert found
     for model in found:
@@ -159,14 +159,14 @@ FEW = ["Identity", "Add", "Softmax", "Conv", "Exp", "Log"]
     ],
 )
 def test_what_is_found_is_the_smallest(condition: Callable[[gd.Model], bool], text: str) -> None:
-    model = find(verify.models(FEW), condition, settings=settings(QUICK, max_examples=1000))
+    model = find(verify.models(FEW), condition, settings=settings(QUICK, max_examples=400))
     shown = [f"{node.op_type} {' '.join(repr(value.type) for value in node.inputs)}" for node in model.nodes]
     assert ", ".join(sorted(shown)) == text
     assert model.opset in (21, 17) and not model.functions
 
 
 def test_a_branch_shrinks_to_few_nodes() -> None:
-    model = find(verify.models([*FEW, "If"]), lambda m: "If" in names(m), settings=settings(QUICK, max_examples=1000))
+    model = find(verify.models([*FEW, "If"]), lambda m: "If" in names(m), settings=settings(QUICK, max_examples=400))
     (branch,) = model.nodes
     assert sum(len(body.nodes) for body in branch.bodies) <= 1
 

@@ -120,7 +120,7 @@ def test_an_unknown_witness_is_refused() -> None:
 def agreeing(name: str, witness: str) -> int:
     """How many runs of an operator by NumPy or torch were compared with the runtime or the reference."""
     dtypes = ["float32", "int32", "bool", "int8"]
-    examples = 6 if settings.default.max_examples < 100 else 200
+    examples = 4 if settings.default.max_examples < 100 else 200
     found = verify.campaign(
         [name], dtypes=dtypes, examples=examples, witnesses=("unoptimised", witness), executor=verify.InProcess()
     )
