@@ -14,10 +14,7 @@ from typing import Any as _Any
 
 from . import op
 from .building import build, constant, input, model
-from .checking import check
-from .conversion import convert_opset
 from .custom import custom_op
-from .differences import Differences, diff
 from .dims import Dim
 from .errors import (
     BuildError,
@@ -45,19 +42,12 @@ from .errors import (
     UnsupportedError,
     WeightError,
 )
-from .extraction import expose, extract, run_intermediates, split
 from .functions import function, marker
-from .inlining import inline
-from .loading import load
 from .models import Model
 from .op import domain, opset
-from .renaming import rename
-from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
 from .saving import save
 from .sharpening import strict_shapes
-from .source import to_source
 from .tensor import Tensor
-from .transforming import transform
 from .types import (
     DType,
     MapType,
@@ -101,11 +91,21 @@ from .types import (
     uint32,
     uint64,
 )
-from .weights import weights_of, with_weights
 
-if _TYPE_CHECKING:
+if _TYPE_CHECKING:  # what `_TOOLS` imports later
     from . import passes
+    from .checking import check
+    from .conversion import convert_opset
+    from .differences import Differences, diff
+    from .extraction import expose, extract, run_intermediates, split
+    from .inlining import inline
+    from .loading import load
     from .passes.pipeline import compose
+    from .renaming import rename
+    from .rewriting import Match, RewriteResult, Rule, any_of, find, rewrite, rule
+    from .source import to_source
+    from .transforming import transform
+    from .weights import weights_of, with_weights
 
 __version__ = "0.1.0"
 
@@ -217,10 +217,42 @@ __all__ = [
 ]
 
 
+_TOOLS = {
+    "Differences": ".differences",
+    "Match": ".rewriting",
+    "RewriteResult": ".rewriting",
+    "Rule": ".rewriting",
+    "any_of": ".rewriting",
+    "check": ".checking",
+    "compose": ".passes.pipeline",
+    "convert_opset": ".conversion",
+    "diff": ".differences",
+    "expose": ".extraction",
+    "extract": ".extraction",
+    "find": ".rewriting",
+    "inline": ".inlining",
+    "load": ".loading",
+    "rename": ".renaming",
+    "rewrite": ".rewriting",
+    "rule": ".rewriting",
+    "run_intermediates": ".extraction",
+    "split": ".extraction",
+    "to_source": ".source",
+    "transform": ".transforming",
+    "weights_of": ".weights",
+    "with_weights": ".weights",
+}
+"""What is imported when it is first asked for, and from where: who only builds models needs none of it."""
+
+
 def __getattr__(name: str) -> _Any:
-    """The stock passes, imported when they are first asked for: their rules make onnx read all its schemas."""
-    if name == "compose":
-        return _import_module(".passes.pipeline", __name__).compose
     if name == "passes":
         return _import_module(".passes", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _TOOLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_TOOLS[name], __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -38,14 +38,20 @@ def test_the_check_sees_a_heavy_import() -> None:
     assert "onnxruntime" in foreign_packages("import graphdsl, onnxruntime")
 
 
-def test_the_stock_passes_are_loaded_on_use() -> None:
+def test_tools_are_loaded_on_use() -> None:
     program = """
 import sys, graphdsl as gd
-print("graphdsl.passes" in sys.modules, "graphdsl.verify" in sys.modules, "graphdsl.debug" in sys.modules)
-print(gd.compose.__name__, gd.passes.__name__, "graphdsl.passes" in sys.modules)
+parts = [f"graphdsl.{part}" for part in ("passes", "rewriting", "extraction", "source", "verify", "debug")]
+print([part in sys.modules for part in parts])
+print(gd.extract.__name__, gd.passes.__name__, gd.compose.__name__, "diff" in dir(gd))
+print([part in sys.modules for part in parts])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines() == ["False False False", "compose graphdsl.passes True"]
+    assert ran.stdout.splitlines() == [
+        "[False, False, False, False, False, False]",
+        "extract graphdsl.passes compose True",
+        "[True, True, True, False, False, False]",
+    ]
 
 
 def test_a_name_that_the_package_lacks_is_an_attribute_error() -> None:

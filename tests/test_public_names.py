@@ -4,6 +4,7 @@ import ast
 import doctest
 import types
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from pages import PAGES, blocks
@@ -34,13 +35,24 @@ def undocumented(names: Iterable[str], pages: Iterable[str]) -> list[str]:
 
 def test_all_is_what_can_be_seen() -> None:
     """Modules are seen too once imported, but only those in `__all__` are meant to be used from here."""
-    values = vars(gd) | {name: getattr(gd, name) for name in ("compose", "passes")}
     seen = {
         name
-        for name, value in values.items()
-        if not name.startswith("_") and (name in gd.__all__ or not isinstance(value, types.ModuleType))
+        for name in dir(gd)
+        if not name.startswith("_") and (name in gd.__all__ or not isinstance(getattr(gd, name), types.ModuleType))
     }
     assert sorted(gd.__all__) == sorted(seen)
+
+
+def test_what_is_imported_later_is_what_type_checkers_see() -> None:
+    tree = ast.parse(Path(gd.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {
+        alias.name: f".{node.module}"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    assert seen == gd._TOOLS
 
 
 def test_every_error_is_public() -> None:
