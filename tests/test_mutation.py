@@ -12,20 +12,11 @@ from graphdsl import op, verify
 from graphdsl.passes import rules as stock
 
 STOCK = [getattr(stock, name) for name in stock.__all__]
-"""The rules that the stock passes are made of."""
-
-_FEW = {"merge_transposes", "matmul_add_to_gemm", "layer_norm", "pad_into_conv", "erf_gelu"}
-"""Those that are verified in every run; all are in the full one."""
+"""The rules that the stock passes are made of; that none is refuted, test_passes_everywhere.py sees."""
 
 
 def _marked(names: Any, few: Any) -> list[Any]:
     return [name if name in few else pytest.param(name, marks=pytest.mark.full) for name in names]
-
-
-@pytest.mark.parametrize("name", _marked(stock.__all__, _FEW))
-def test_a_stock_rule_is_let_stand(name: str) -> None:
-    verdict = verify.rule(getattr(stock, name), examples=100)
-    assert verdict.judged > 20
 
 
 @pytest.mark.parametrize("name", _marked(held_out.WRONG, ["clip of clip", "global average"]))

@@ -11,6 +11,11 @@ from ..types import DType, as_dtype
 _ORDERING = frozenset({"ArgMax", "ArgMin", "TopK", "Unique", "MaxPool", "NonMaxSuppression"})
 """Operators that order numbers: where NaN stands among them, the standard does not say."""
 
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+"""Operators that draw numbers; Dropout does so where it trains."""
+
 _NEEDING_ELEMENTS = frozenset({"ReduceMax", "ReduceMin", "ReduceMean", "ArgMax", "ArgMin", "GlobalAveragePool"})
 
 
@@ -22,6 +27,8 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
     name = node.schema.name
     if node.schema.domain:
         return None
+    if name in _RANDOM or (name == "Dropout" and len(inputs) > 2 and inputs[2] is not None and bool(np.any(inputs[2]))):
+        return f"the numbers that {name} draws"
     if name in ("Div", "Mod"):
         return _division(name, *inputs)
     if name in ("Cast", "CastLike"):

@@ -3,6 +3,7 @@
 import base64
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 from ..emission import Emitter
 from ..errors import GraphError
 from ..ir import ModelData
-from ..printing import model_text
+from ..source import to_source
 from ..types import as_dtype
 from .judging import AGREE, NOTE, UNDEFINED, Judgement
 
 _MOST_SHOWN = 12
 """Elements of an array in a message."""
+
+_LONGEST_SOURCE = 20_000
+"""Characters of the source of a model in a script."""
 
 _MOST_WRITTEN = 2000
 """Elements of an array in a script as numbers; longer ones are written as bytes."""
@@ -159,16 +163,28 @@ def _numbers(items: Any) -> str:
 
 def program(title: str, before: ModelData, after: ModelData, feeds: Mapping[str, Any]) -> str:
     """A Python program that shows a difference: it holds both models and the input."""
-    parts = [f'"""{_plain(title)}\n\nThis program fails, and shows where the two models differ."""', ""]
-    parts += ["import base64", "", "import numpy as np", "", "import graphdsl as gd", "from graphdsl import verify", ""]
+    imports = {"import numpy as np", "import graphdsl as gd", "from graphdsl import verify"}
+    models: list[str] = []
     for name, model in (("before", before), ("after", after)):
-        parts += ["# " + line for line in _plain(model_text(model)).splitlines()[:40]]
-        raw = base64.b64encode(Emitter().model(model).SerializeToString()).decode()
-        parts += [f'{name} = gd.load(base64.b64decode("{raw}"))', ""]
-    parts += ["feeds = {"]
+        lines = _source(model).splitlines()
+        imports.update(line for line in lines if line.startswith(("import ", "from ")))
+        body = "\n".join(line for line in lines if not line.startswith(("import ", "from "))).strip()
+        models += ["", "", body, "", "", f"{name} = model"]
+    parts = [f'''"""{_plain(title)}\n\nThis program fails, and shows where the two models differ."""''', ""]
+    parts += [*sorted(imports), *models, "feeds = {"]
     parts += [f"    {key!r}: {written(value)}," for key, value in feeds.items()]
     parts += ["}", "verify.equivalent(before, after, feeds=feeds)", ""]
     return "\n".join(parts)
+
+
+def _source(model: ModelData) -> str:
+    """A model as Python source; as bytes, where the source would be long or cannot be written."""
+    with suppress(GraphError):
+        text = to_source(model)
+        if len(text) <= _LONGEST_SOURCE:
+            return text
+    raw = base64.b64encode(Emitter().model(model).SerializeToString()).decode()
+    return f'import base64\n\n\nmodel = gd.load(base64.b64decode("{raw}"))'
 
 
 def _plain(text: str) -> str:
