@@ -52,7 +52,7 @@ def test_most_changes_of_stock_rules_are_refuted() -> None:
     outcomes = {mutant.label: _outcome(mutant) for mutant in sampled(STOCK, 4)}
     refuted = [label for label, outcome in outcomes.items() if outcome == "refuted"]
     standing = [label for label, outcome in outcomes.items() if outcome == "stands"]
-    assert len(refuted) >= 55 and len(standing) <= 0.4 * len(outcomes), standing
+    assert len(refuted) >= 0.6 * len(outcomes) and len(standing) <= 0.3 * len(outcomes), standing
 
 
 def test_mutants_differ_from_their_rule_by_one_change() -> None:

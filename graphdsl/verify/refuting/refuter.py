@@ -25,15 +25,16 @@ _BYTES = 96
 """How many choices an instance has; those beyond are the simplest."""
 
 _PROBES, _MOST_PROBES = 400, 1600
-"""Instances that are made before any is judged, to learn which choices make the rule fire; more where few do."""
+"""Instances that are made before any is judged, to learn which choices make the rule fire; more where few do,
+or where they differ in many ways."""
 
-_ENOUGH = 12
-"""How many instances that fire are enough."""
+_ENOUGH, _MANY = 12, 24
+"""How many instances that fire are enough; but of so many combinations of dtypes, more are looked for."""
 
 _DRAWS = 6
 """Inputs drawn for one instance."""
 
-_MOST = 60
+_MOST = 90
 """How many instances are judged where there are as many combinations of dtypes."""
 
 _SHARES = {"float32": 4, "float64": 2, "float16": 2}
@@ -134,7 +135,7 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
     reasons: dict[str, Counter[str]] = {}
     fitting: dict[str, list[bytes]] = {}
     for number in range(_MOST_PROBES):
-        if number >= _PROBES and stages["fired"] >= _ENOUGH:
+        if number >= _PROBES and stages["fired"] >= _ENOUGH and len(fitting) <= _MANY:
             break
         raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
         found = instance(rule, versions, raw)
