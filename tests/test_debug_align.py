@@ -1,7 +1,9 @@
 """`debug.align`: a torch module beside its exported model, part by part; faults are planted and must be found."""
 
+import io
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -298,6 +300,19 @@ def test_a_repro_of_a_module_runs_on_its_own(tmp_path: Path) -> None:
     assert [node.op_type for node in onnx.load(tmp_path / "segment.onnx").graph.node] == ["Conv"]
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
     assert run.returncode == 1 and run.stdout.startswith("segment that makes blocks.1.conv1\n")
+
+
+def test_a_dropout_that_was_exported_alive_is_named() -> None:
+    """In eval mode torch's hands its input through; the model's does not."""
+    net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 2))
+    x = torch.linspace(-1, 1, 32).reshape(4, 8)
+    alive = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (x,), alive, dynamo=False, training=torch.onnx.TrainingMode.TRAINING)
+    row = debug.align(net, x, model=alive.getvalue()).culprit
+    assert row is not None and (row.name, row.kind) == ("1", "Dropout")
+    assert debug.align(net, x, dynamo=False).culprit is None
 
 
 def test_what_returns_its_argument_is_said_to() -> None:

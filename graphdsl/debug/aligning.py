@@ -200,7 +200,7 @@ class _Alignment:
 
     def _propose_free(self) -> None:
         """Propose the tensors that are nobody's yet for outputs that were not found."""
-        places = [place for call in self.recording.calls for place in call.outputs[:1] if place.maker is not None]
+        places = [place for call in self.recording.calls for place in call.outputs[:1] if not place.is_argument]
         places = [place for place in places if place not in self.matching.chosen]
         if places and self.scopes.are_known:
             free = self.scopes.computed - {candidate.value for candidate in self.matching.chosen.values()}
@@ -299,7 +299,8 @@ class _Alignment:
                 continue  # states that nothing uses, mostly
             name = call.label or "(the module)"
             # what hands an argument through has nothing to align
-            counted = (call.path or name) if call.is_leaf and place.maker is not None else ""
+            through = place.is_argument and place not in self.matching.chosen
+            counted = (call.path or name) if call.is_leaf and not through else ""
             yield self._row(call, place, f"{name}[{index}]" if len(call.outputs) > 1 else name, counted)
 
     def _row(self, call: Call, place: Place, name: str, counted: str = "") -> Row:
@@ -340,7 +341,7 @@ class _Alignment:
         """Why a call's output is not in the model."""
         doubted = self.doubted.get(place)
         candidates: Sequence[Candidate] = self.matching.candidates.get(place, ())
-        if place.maker is None:
+        if place.is_argument:
             return "it returns an argument of the module as it is"
         fused = self._fused(call)
         if fused:

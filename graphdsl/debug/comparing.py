@@ -128,9 +128,8 @@ def matched(a: Model, b: Model) -> dict[Value, Value]:
         match(value, value if value in others.values else None)
     for name, value in mine.by_name.items():
         match(value, others.by_name.get(name))
-    outputs = zip(a.graph.outputs, b.graph.outputs, strict=False)
     if len(a.graph.outputs) == len(b.graph.outputs):
-        for (_, first), (_, second) in outputs:
+        for (_, first), (_, second) in zip(a.graph.outputs, b.graph.outputs, strict=True):
             match(first, second)
     for key, values in mine.by_structure().items():
         same = others.by_structure().get(key, [])

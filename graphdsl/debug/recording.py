@@ -31,7 +31,7 @@ class Store:
     def keep(self, array: np.ndarray) -> np.ndarray:
         """The array, or one in a file with its contents."""
         self._left -= array.nbytes
-        if self._left >= 0 or not array.nbytes:
+        if self._left >= 0 or not array.nbytes or array.dtype.hasobject:
             return array
         with tempfile.TemporaryFile() as file:
             mapped: np.ndarray = np.memmap(file, dtype=array.dtype, mode="w+", shape=array.shape or (1,))
@@ -49,6 +49,8 @@ class Place:
     """The innermost call that returned it; where none did, the call whose own code made it."""
     taker: "Call | None" = None
     """The call that it was first given to, where no call had returned it."""
+    is_argument: bool = False
+    """Whether it is an argument of the module, perhaps handed through by a part."""
 
 
 @dataclass(eq=False)
@@ -134,7 +136,13 @@ class _Recorder:
     def leave(self, part: Any, args: Any, output: Any) -> None:
         """The hook that is called after a part was."""
         call = self._stack.pop()
-        call.outputs = [self._place(leaf, call, None) for leaf in _tensors(output)]
+        for leaf in _tensors(output):
+            place = self._place(leaf, call, None)
+            if call.is_leaf and place in call.inputs:
+                # it returned what it was given; the model may have a node for it all the same
+                place = Place(place.array, call, None, place.is_argument)
+                self._known[id(leaf)] = (*self._known[id(leaf)][:2], place)
+            call.outputs.append(place)
         self.calls.append(call)
 
     def whole(self, module: Any, output: Any) -> None:
@@ -149,7 +157,7 @@ class _Recorder:
         version = None if tensor.is_inference() else tensor._version
         if found is not None and found[0]() is tensor and found[1] == version:
             return found[2]
-        place = Place(self._store.keep(as_array(tensor)), maker, taker)
+        place = Place(self._store.keep(as_array(tensor)), maker, taker, is_argument=maker is None)
         self._known[key] = weakref.ref(tensor), version, place
         return place
 
