@@ -5,6 +5,7 @@ sent. Where the fork dies, the keeper tells so and forks again, which takes mill
 they read from is closed, as it is when this process ends, however it does.
 """
 
+import atexit
 import os
 import pickle
 import select
@@ -169,6 +170,13 @@ class Pool:
                     return worker
         return Worker(memory)
 
+    def close(self) -> None:
+        """End the workers that wait."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle if self._process == os.getpid() else ():
+            worker.close()
+
     def _give_back(self, worker: Worker) -> None:
         with self._lock:
             if worker.alive:
@@ -177,6 +185,8 @@ class Pool:
 
 POOL = Pool()
 """The workers of this process."""
+
+atexit.register(POOL.close)
 
 
 # The other side

@@ -195,6 +195,7 @@ LAYERS = {
     "verify.refuting.refuter": "rules judged on instances of their patterns",
     "verify.refuting": "rules against their own patterns",
     "verify.known": "faults of others that are known",
+    "verify.results": "tasks, results, and the files they go to",
     "verify.campaigns": "searches for what witnesses differ in",
     "verify": "strategies, witnesses and verdicts: an extra, which the public names do not load",
     "verify.__main__": "campaigns as a command",

@@ -9,23 +9,12 @@ array([-1], dtype=int8)
 
 from ..apart import Crash, Refusal
 from .arrays import tensors
-from .campaigns import (
-    AGREE,
-    CRASH,
-    DIFFER,
-    KNOWN,
-    NOT_RUN,
-    USUAL,
-    Campaign,
-    InProcess,
-    Result,
-    campaign,
-    unanimous,
-)
+from .campaigns import USUAL, InProcess, campaign, unanimous
 from .equivalence import equivalent, matches
 from .inputs import feeds
 from .programs import OPERATORS, models
 from .refuting import rule
+from .results import AGREE, CRASH, DIFFER, KNOWN, NOT_RUN, Campaign, Result
 from .verdicts import Refuted, Unfired, Verdict
 from .witnesses import WITNESSES, run
 

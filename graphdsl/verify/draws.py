@@ -130,6 +130,21 @@ _SECONDS = 8.0
 """How long that may take."""
 
 
+def quietly(examples: int) -> settings:
+    """The settings of a search that reports nothing itself, and that follows from its seed alone."""
+    return settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+    )
+
+
 def search(
     test: Callable[..., None], strategies: Sequence[Any], *, examples: int, seed: int, shrinks: int = _SHRINKS
 ) -> Found | None:
@@ -151,20 +166,9 @@ def search(
             smallest[:] = [found]  # what Hypothesis tries after the first is smaller
             raise
 
-    quiet = settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-        verbosity=Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
-    )
     decorate: Any = given(st.tuples(*strategies))
     try:
-        quiet(seeded(seed)(decorate(watched)))()
+        quietly(examples)(seeded(seed)(decorate(watched)))()
     except (Exception, _Enough):  # an end in the middle of a test surprises Hypothesis too
         if not smallest:
             raise

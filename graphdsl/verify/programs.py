@@ -93,7 +93,7 @@ def models(
             its own.
         outputs: How many outputs there are at the most.
         bodies: Whether there are branches and loops.
-        functions: Whether there are local functions.
+        functions: Whether there are local functions, where no operators are named.
         runnable: Whether ONNX Runtime has kernels for all nodes.
         without: Edges to leave out of the constants, as for `verify.tensors`.
 
