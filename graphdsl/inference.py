@@ -228,6 +228,9 @@ def _native(
         imports.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
     found = shape_inference.infer_node_outputs(native, node, types, data, None, imports)
     protos = [found.get(f"o{i}") for i in range(count)]
+    for proto in protos:
+        if proto is not None and any(dim.dim_value < 0 for dim in proto.tensor_type.shape.dim):
+            raise ValueError("a size would be below zero")  # in a file that would stand for one that is not known
     return tuple([None if proto is None else _known_symbols(from_proto(proto)) for proto in protos])
 
 
