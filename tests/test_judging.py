@@ -8,6 +8,7 @@ import pytest
 
 import graphdsl as gd
 from graphdsl import op
+from graphdsl.apart import Crash
 from graphdsl.types import tensor_type
 from graphdsl.verify.evaluation import Evaluation
 from graphdsl.verify.judging import AGREE, FAILED, NOTE, REFUTED, UNDEFINED, Judge, Judgement, ModelSide
@@ -232,3 +233,19 @@ def test_what_the_reference_gets_wrong_is_computed_as_the_runtime_does(
     for wide in (True, False):
         (found,) = Evaluation(model, {"x": array}, wide=wide).outputs
         np.testing.assert_allclose(found, model(array), rtol=1e-5, atol=1e-7)
+
+
+class _Dying(ModelSide):
+    """A model on which the runtime dies."""
+
+    def run(self, feeds: Any) -> Crash:
+        return Crash("SIGFPE")
+
+
+def test_a_runtime_that_dies_only_after_refutes_and_one_that_dies_on_both_is_noted() -> None:
+    x = gd.input("x", gd.float32[1])
+    model, feeds = gd.build(x * 2), {"x": single(1)}
+    found = Judge(ModelSide(model), _Dying(model)).judge(feeds)
+    assert (found.kind, found.reason) == (REFUTED, "only after, the runtime dies: crashed: SIGFPE")
+    found = Judge(_Dying(model), _Dying(model)).judge(feeds)
+    assert (found.kind, found.reason) == (NOTE, "the runtime dies: crashed: SIGFPE")

@@ -190,6 +190,7 @@ LAYERS = {
     "verify.equivalence": "models against models and functions",
     "verify.refuting.choices": "choices read from bytes",
     "verify.refuting.plans": "the dtypes of a pattern",
+    "verify.refuting.calls": "calls that are being completed",
     "verify.refuting.hints": "what operators accept",
     "verify.refuting.instances": "models made from a pattern",
     "verify.refuting.refuter": "rules judged on instances of their patterns",

@@ -1,7 +1,7 @@
 """`verify.rule`: trying to refute a rewrite rule from its pattern alone.
 
-choices.py reads choices from bytes, plans.py settles dtypes, hints.py knows what operators accept, instances.py makes
-models of a pattern, refuter.py judges them.
+choices.py reads choices from bytes, plans.py settles dtypes, calls.py and hints.py know what operators accept,
+instances.py makes models of a pattern, refuter.py judges them.
 """
 
 from .refuter import rule

@@ -21,8 +21,9 @@ from ...tensor import Tensor
 from ...tensor.calling import ROOT
 from ...tensor.handle import Handle
 from ...types import DType, TensorType, tensor_type
+from .calls import Call, Shape, size, sizes
 from .choices import Choices
-from .hints import IMAGES, MATRICES, Call, Shape, complete, size, sizes
+from .hints import IMAGES, MATRICES, complete
 from .plans import Contradiction, Leaf, Plan, Step
 
 
@@ -82,6 +83,17 @@ def _first(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
+class _Facts(NamedTuple):
+    """What is known of an input of a call: its shape if it is not open, its dtype, its contents if they are fixed."""
+
+    shape: Shape | None
+    dtype: DType | None
+    content: np.ndarray | None
+
+
+_ABSENT = _Facts(None, None, None)
+
+
 class _Making:
     """The nodes of an instance, made step by step."""
 
@@ -127,44 +139,15 @@ class _Making:
         return sizes(choices, rank)
 
     def _step(self, step: Step) -> Mapping[str, Any]:
-        shapes: list[Shape | None] = []
-        dtypes: list[DType | None] = []
-        contents: dict[int, np.ndarray] = {}
-        for index, given in enumerate(step.inputs):
-            if given is None:
-                shapes.append(None)
-                dtypes.append(None)
-            elif isinstance(given, Leaf):
-                dtypes.append(given.dtype)
-                if given not in self._shapes and given.variable is not None:
-                    self._condition(given)
-                known = self._shapes.get(given)
-                if given.literal is not None and isinstance(given.literal.given, (np.ndarray, list, tuple)):
-                    contents[index] = np.asarray(given.literal.given)
-                    known = contents[index].shape
-                shapes.append(known)
-                if given in self._contents:
-                    contents[index] = self._contents[given]
-            else:
-                kind = self._results[given[0]][given[1]].type
-                if (
-                    not isinstance(kind, TensorType)
-                    or kind.shape is None
-                    or not all(isinstance(d, int) for d in kind.shape)
-                ):
-                    raise SignatureError("a shape inside the pattern is not known")
-                shapes.append(tuple(int(d) for d in kind.shape))  # type: ignore[arg-type]
-                dtypes.append(kind.dtype)
-                value = self._results[given[0]][given[1]].value
-                if value is not None:
-                    contents[index] = value
-        literal = [
-            i for i, g in enumerate(step.inputs) if isinstance(g, Leaf) and g.literal is not None and shapes[i] is None
-        ]
+        """Complete the call of a step, make what is new to it, and call; the answer is the attributes."""
+        facts = [_ABSENT if given is None else self._facts(given) for given in step.inputs]
+        contents = {index: fact.content for index, fact in enumerate(facts) if fact.content is not None}
         attributes, wanted = self._known_attributes(step)
+        shapes, dtypes = [fact.shape for fact in facts], [fact.dtype for fact in facts]
         call = Call(self._choices, step.schema, shapes, dtypes, contents, attributes, wanted, self._base, step.count)
-        for index in literal:
-            call.shapes[index] = self._literal_shape(call, index)
+        for index, given in enumerate(step.inputs):
+            if isinstance(given, Leaf) and given.literal is not None and call.shapes[index] is None:
+                call.shapes[index] = self._literal_shape(call, index)
         complete(call)
         for index, given in enumerate(step.inputs):
             if isinstance(given, Leaf) and given not in self._tensors:
@@ -175,6 +158,24 @@ class _Making:
             if isinstance(value, Captured) and name in call.attributes:
                 self._attributes.setdefault(value.label, call.attributes[name])
         return self._call(step, call.attributes)
+
+    def _facts(self, given: Leaf | tuple[Step, int]) -> "_Facts":
+        """What is known of an input."""
+        if isinstance(given, Leaf):
+            literal = given.literal.given if given.literal is not None else None
+            if isinstance(literal, (np.ndarray, list, tuple)):
+                array = np.asarray(literal)
+                return _Facts(array.shape, given.dtype, array)
+            if given not in self._shapes and given.variable is not None:
+                self._condition(given)
+            return _Facts(self._shapes.get(given), given.dtype, self._contents.get(given))
+        tensor = self._results[given[0]][given[1]]
+        kind = tensor.type
+        sizes = kind.shape if isinstance(kind, TensorType) else None
+        shape = tuple([dim for dim in sizes or () if isinstance(dim, int)])
+        if not isinstance(kind, TensorType) or sizes is None or len(shape) < len(sizes):
+            raise SignatureError("a shape inside the pattern is not known")
+        return _Facts(shape, kind.dtype, tensor.value)
 
     def _literal_shape(self, call: Call, index: int) -> Shape:
         """The shape of a literal: most often a scalar, never one that widens the other operand."""
@@ -194,8 +195,8 @@ class _Making:
             for dim in condition.shape:
                 if isinstance(dim, Dim):
                     for name in dim.symbols:
-                        self._named.setdefault(f"?{name}", size(self._choices))
-                    substituted = dim.substitute({name: self._named[f"?{name}"] for name in dim.symbols})
+                        self._named.setdefault(name, size(self._choices))
+                    substituted = dim.substitute({name: self._named[name] for name in dim.symbols})
                     found.append(int(substituted) if isinstance(substituted, int) else size(self._choices))
                 else:
                     found.append(dim if isinstance(dim, int) else size(self._choices))
