@@ -134,6 +134,8 @@ LAYERS = {
     "passes.simplification": "all that is sound, together",
     "passes": "the stock passes",
     "debug.measures": "how far arrays are apart",
+    "debug.calling": "calls of torch modules",
+    "debug.faithfulness": "arguments that models took for constants",
     "debug.exporting": "models from torch modules",
     "debug.recording": "what a torch module does when it is called",
     "debug.scopes": "which nodes each call became",

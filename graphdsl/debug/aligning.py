@@ -14,7 +14,9 @@ from ..loading import opened
 from ..models import Model
 from ..sites import at, caller, locate
 from ..types import TensorType
-from .exporting import Argument, arguments_of, as_call, copied, evaluating, feeds_for, from_torch, unfaithful
+from .calling import Argument, arguments_of, as_call, copied, evaluating
+from .exporting import from_torch
+from .faithfulness import feeds_for, unfaithful
 from .judging import Judgement
 from .matching import Candidate, Matching
 from .measures import Distance, statistics

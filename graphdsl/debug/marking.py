@@ -21,7 +21,7 @@ from ..models import Model
 from ..sites import at, caller
 from ..tensor import Tensor
 from ..transforming import transform
-from .exporting import as_array, torch
+from .calling import as_array, torch
 from .measures import distance, statistics, tolerance
 from .reports import Report
 from .rows import Row

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..sites import Site
-from .exporting import as_array, evaluating, leaves, torch
+from .calling import as_array, evaluating, leaves, torch
 
 _MACHINERY = ("torch.nn.modules.module", "torch.nn.modules.container", "torch.utils._contextlib", "graphdsl.")
 """Modules whose lines say nothing of which part is called."""
