@@ -126,8 +126,8 @@ class _Enough(BaseException):
 _SHRINKS = 300
 """How often what was found is tried to be made smaller."""
 
-_SECONDS = 8.0
-"""How long that may take."""
+_SECONDS = 60.0
+"""How long that may take at the most; what is found should not depend on how busy a machine is."""
 
 
 def quietly(examples: int) -> settings:

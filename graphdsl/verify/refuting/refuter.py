@@ -43,8 +43,8 @@ _SHARES = {"float32": 4, "float64": 2, "float16": 2}
 _TRIES = 12
 """Inputs on which a smaller instance is tried."""
 
-_SECONDS = 3.0
-"""How long what was found is made smaller; its input is made smaller after that."""
+_SECONDS = 60.0
+"""How long instances are made smaller at the most; what is found should not depend on how busy a machine is."""
 
 _OLDEST, _NEWEST = 7, 26
 """The opsets that instances have: those that ONNX Runtime runs."""
