@@ -5,7 +5,7 @@ box, and which value in it. This costs Hypothesis one choice for the whole array
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -50,6 +50,18 @@ class Range(NamedTuple):
 
 
 ANY = Range()
+
+
+# Hypothesis takes longer to find a strategy that it has made before than to draw from it
+integers = cache(st.integers)
+"""Integers from a number to another one."""
+
+YES_OR_NO = st.booleans()
+
+
+@cache
+def _bytes(count: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=count, max_size=count)
 
 
 def tensors(
@@ -118,12 +130,12 @@ def value(
     if isinstance(kind, TensorType):
         return array(draw, kind.dtype, shape(draw, kind, without, sizes, largest), without, within)
     if isinstance(kind, SequenceType):
-        count = draw(st.integers(0 if "empty" not in without else 1, 3))
+        count = draw(integers(0 if "empty" not in without else 1, 3))
         return [value(draw, kind.element, without, within, sizes, largest) for _ in range(count)]
     if isinstance(kind, OptionalType):
-        return value(draw, kind.element, without, within, sizes, largest) if draw(st.booleans()) else None
+        return value(draw, kind.element, without, within, sizes, largest) if draw(YES_OR_NO) else None
     if isinstance(kind, MapType):
-        keys = array(draw, kind.key, (draw(st.integers(1, 3)),), without, ANY)
+        keys = array(draw, kind.key, (draw(integers(1, 3)),), without, ANY)
         return {key: _plain(value(draw, kind.element, without, within, sizes, largest)) for key in keys.tolist()}
     raise SignatureError(f"no strategy makes values of {kind!r}; draw a tensor, and make it of that in the model")
 
@@ -139,7 +151,7 @@ def shape(
     """Draw a shape that a type takes. Sizes that are not given are most often those of other dimensions, so that
     tensors fit each other."""
     if kind.shape is None:
-        kind = tensor_type(kind.dtype, (None,) * draw(st.integers(0, 3)))
+        kind = tensor_type(kind.dtype, (None,) * draw(integers(0, 3)))
     found = []
     for dim in kind.shape or ():
         if isinstance(dim, Dim):
@@ -157,12 +169,12 @@ def size(draw: st.DrawFn, without: frozenset[str], others: Iterable[int], larges
     """Draw the size of a dimension: one that another has already, or a new one."""
     known = [other for other in dict.fromkeys(others) if other > 1]
     least = 2 if "one" in without else 1
-    drawn = draw(st.integers(0 if known else 1, 7))
+    drawn = draw(integers(0 if known else 1, 7))
     if drawn < 5 and known:
         return known[drawn % len(known)]
     if drawn == 7 and "empty" not in without:
-        return 0 if draw(st.booleans()) else least
-    return draw(st.integers(least, max(least, largest)))
+        return 0 if draw(YES_OR_NO) else least
+    return draw(integers(least, max(least, largest)))
 
 
 def array(
@@ -188,9 +200,9 @@ def array(
         return np.array(draw(st.permutations(whole))[:count], dtype.numpy).reshape(shape)
     found = pool(dtype, without, within)
     reaches = found.reaches
-    reach = reaches[draw(st.integers(0, len(reaches) - 1))] if len(reaches) > 1 else reaches[0]
+    reach = reaches[draw(integers(0, len(reaches) - 1))] if len(reaches) > 1 else reaches[0]
     length = min(count, _DRAWN)
-    raw = np.frombuffer(draw(st.binary(min_size=2 * length, max_size=2 * length)), np.uint8).astype(np.int64)
+    raw = np.frombuffer(draw(_bytes(2 * length)), np.uint8).astype(np.int64)
     boxes = raw[::2] * reach >> 8
     places = found.starts[boxes] + (raw[1::2] * found.sizes[boxes] >> 8)
     if count > length:

@@ -17,7 +17,7 @@ from ..ir import Constant, Input
 from ..schemas import Parameter, Schema, in_force
 from ..tensor import Tensor
 from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type, type_text
-from .arrays import ANY, Range, array, pool
+from .arrays import ANY, YES_OR_NO, Range, array, integers, pool
 from .ranges import Use, demand_of
 from .scopes import Scope
 
@@ -73,7 +73,7 @@ class Draft:
 
     def number(self, low: int, high: int) -> int:
         """A number, the least one being the simplest."""
-        return self.draw(st.integers(low, high)) if high > low else low
+        return self.draw(integers(low, high)) if high > low else low
 
     def pick(self, items: Sequence[Any]) -> Any:
         """One of some items, the first one being the simplest."""
@@ -81,7 +81,7 @@ class Draft:
 
     def flag(self) -> bool:
         """Yes or no; no is simpler."""
-        return self.draw(st.booleans())
+        return self.draw(YES_OR_NO)
 
     def attribute(self, name: str, values: Sequence[Any]) -> Any:
         """Leave an attribute out, or give it one of some values that the opset allows; what it was given."""

@@ -12,7 +12,7 @@ from ..inlining import inline
 from ..ir import Input, ModelData
 from ..loading import Source, load
 from ..types import OptionalType, SequenceType, TensorType, Type
-from .arrays import ANY, LARGEST, Range, edges, size, value
+from .arrays import ANY, LARGEST, YES_OR_NO, Range, edges, size, value
 from .ranges import Demanded, demands, dimensions, meet
 
 
@@ -95,7 +95,7 @@ def _feeds(
     _grow(given, fixed, study.computed)
     drawn: dict[str, Any] = {}
     for source in study.inputs:
-        if source.default is not None and draw(st.booleans()):
+        if source.default is not None and draw(YES_OR_NO):
             continue
         assert source.type is not None, "the types of a model's inputs are known"
         drawn[source.name or ""] = value(draw, source.type, without, _range(study, source, given), given, largest)

@@ -25,7 +25,7 @@ from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
 from ..types import DType, TensorType, Type, as_dtype, tensor_type
-from .arrays import edges
+from .arrays import YES_OR_NO, edges, integers
 from .drafts import BY_SIMPLICITY, Draft, Unfit
 from .recipes import RECIPES
 from .scopes import Scope
@@ -121,7 +121,7 @@ def _models(draw: st.DrawFn, plan: Plan) -> Model:
     scope = Scope(without=plan.without)
     builder = Builder(draw, plan, opset)
     with opset_forced(opset):
-        made = builder.steps(scope, draw(st.integers(1, plan.largest)))
+        made = builder.steps(scope, draw(integers(1, plan.largest)))
         if not made:
             reject()
         others = [tensor for tensor in builder.returned if tensor._v is not made[-1]._v]
@@ -141,9 +141,7 @@ class Builder:
         self._names = count()
         # whether they exist at the opset or not, so that another opset leaves the choices what they are
         self._flow = [name for name in plan.operators if name in FLOW]
-        simple = [name for name in plan.operators if name not in FLOW]
-        # by shelves, since Hypothesis draws the first of many things too often
-        self._shelves = [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
+        self._shelves = _shelves(plan.operators)
 
     def steps(self, scope: Scope, number: int, depth: int = 0) -> list[Tensor]:
         """What a number of steps make, in order."""
@@ -207,7 +205,7 @@ class Builder:
 
     def number(self, low: int, high: int) -> int:
         """A number, the least one being the simplest."""
-        return self.draw(st.integers(low, high))
+        return self.draw(integers(low, high))
 
     # Steps with steps of their own
 
@@ -233,7 +231,7 @@ class Builder:
     def loop(self, scope: Scope, depth: int) -> list[Tensor]:
         """A Loop that carries one value, and may collect another."""
         start = self.some(scope)
-        collects = self.draw(st.booleans())
+        collects = self.draw(YES_OR_NO)
 
         def body(i: Tensor, going: Tensor, state: Tensor) -> list[Tensor]:
             inner = Scope(scope)
@@ -273,7 +271,7 @@ class Builder:
         body.__name__ = f"f{next(self._names)}"
         called = function(domain="random", name=body.__name__)(_taking(body, len(given)))
         made = listed(called(*given))
-        return made if not self.draw(st.booleans()) else made + listed(called(*given))
+        return made if not self.draw(YES_OR_NO) else made + listed(called(*given))
 
     # Values
 
@@ -311,7 +309,7 @@ def _step(draw: st.DrawFn, builder: Builder, scope: Scope, depth: int) -> list[T
     """One step as a draw of its own, which Hypothesis can take away as a whole."""
     made = builder.attempt(scope, depth)
     # decided here, so that a step that is taken away takes its part in this along
-    if made and not depth and draw(st.integers(0, 7)) > _OFTEN:
+    if made and not depth and draw(integers(0, 7)) > _OFTEN:
         builder.returned.append(made[-1])
     return made
 
@@ -332,6 +330,13 @@ def _taking(body: Any, number: int) -> Any:
     if number == 1:
         return lambda a: body(a)
     return lambda a, b: body(a, b)
+
+
+@cache
+def _shelves(operators: tuple[str, ...]) -> list[list[str]]:
+    """Operators that are no steps of steps, some at a time: Hypothesis draws the first of many things too often."""
+    simple = [name for name in operators if name not in FLOW]
+    return [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
 
 
 @cache
