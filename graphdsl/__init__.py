@@ -45,7 +45,6 @@ from .errors import (
 from .functions import function, marker
 from .models import Model
 from .op import domain, opset
-from .saving import save
 from .sharpening import strict_shapes
 from .tensor import Tensor
 from .types import (
@@ -97,8 +96,8 @@ if _TYPE_CHECKING:  # what `_TOOLS` imports later
     from .checking import check
     from .conversion import convert_opset
     from .differences import Differences, diff
+    from .entrances import inline, save
     from .extraction import expose, extract, run_intermediates, split
-    from .inlining import inline
     from .loading import load
     from .passes.pipeline import compose
     from .renaming import rename
@@ -230,12 +229,13 @@ _TOOLS = {
     "expose": ".extraction",
     "extract": ".extraction",
     "find": ".rewriting",
-    "inline": ".inlining",
+    "inline": ".entrances",
     "load": ".loading",
     "rename": ".renaming",
     "rewrite": ".rewriting",
     "rule": ".rewriting",
     "run_intermediates": ".extraction",
+    "save": ".entrances",
     "split": ".extraction",
     "to_source": ".source",
     "transform": ".transforming",

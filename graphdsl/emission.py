@@ -73,6 +73,8 @@ class Emitter:
         self._counters: dict[str, int] = {}
         self._top: Any = None
         self._overloads: dict[Function, str] = {}
+        self._later: frozenset[str] = frozenset()
+        """In a body: names of outputs of enclosing graphs that the node with the body makes, or nodes after it."""
         self._in_function = False
         """Whether bodies are those of a function, which holds for other sizes than it was traced with."""
 
@@ -105,7 +107,7 @@ class Emitter:
         chosen, copies = self._name_outputs(graph, is_body)
         for value in graph.initializers:
             self._listed(value, proto)
-        self._nodes(graph.nodes, proto)
+        self._nodes(graph, proto)
         for copied, name in copies:
             proto.node.add(op_type="Identity", input=[names[copied]], output=[name])
         for name, (_, value) in zip(chosen, graph.outputs, strict=True):
@@ -145,13 +147,15 @@ class Emitter:
             name = self.names[value] = self._free(value.name) if value.name else self._count("const")
             self._constant(value, name, proto)
 
-    def _nodes(self, nodes: Iterable[Node], proto: Any) -> None:
+    def _nodes(self, graph: Graph, proto: Any) -> None:
         names, taken = self.names, self._taken
         add, name_of, counters = proto.node.add, names.__getitem__, self._counters
         described = self._locations or self.numbered is not None
         unchanged: list[bytes] = []
         number = proto.DESCRIPTOR.fields_by_name["node"].number
-        for node in nodes:
+        later = self._later
+        places: dict[Node | None, int] = {}
+        for node in graph.nodes:
             operator = node.schema.name
             info = node.info
             kept = info.kept if info is not None else None
@@ -165,6 +169,11 @@ class Emitter:
                 proto.MergeFromString(b"".join(unchanged))
                 unchanged.clear()
             made = add()
+            if node.bodies:
+                places = places or {other: index for index, other in enumerate(graph.nodes)}
+                ends = [value for _, value in graph.outputs if places.get(value.node, -1) >= places[node]]
+                self._later = frozenset(name for name in later if not set.__contains__(taken, name))
+                self._later |= {names[value] for value in ends if value in names}
             if kept is not None:
                 absent = self._restore(node, kept, made)
             else:
@@ -180,7 +189,7 @@ class Emitter:
                     if not name:
                         counters[operator] = count = counters.get(operator, -1) + 1
                         name = f"{operator}_{count}"
-                    if name in taken:
+                    if name in taken and not (kept is not None and self._may_stand(name)):
                         name = self._free(value.name) if value.name else self._count(operator)
                     taken.add(name)
                     names[value] = name
@@ -194,8 +203,13 @@ class Emitter:
                 self._describe(node, made, kept is not None)
             if node.schema.function is not None and (overload := self._overloads[node.schema.function]):
                 made.overload = overload
+        self._later = later
         if unchanged:
             proto.MergeFromString(b"".join(unchanged))
+
+    def _may_stand(self, name: str) -> bool:
+        """Whether a tensor of a loaded body may keep a name that stands outside for what is made only later."""
+        return name in self._later and not set.__contains__(self._taken, name)
 
     def _keeps_names(self, node: Node, kept: Kept) -> bool:
         """Whether a loaded node's tensors keep the names that they have in its file; if so, its outputs get them."""
@@ -203,7 +217,10 @@ class Emitter:
         if node.schema.function is not None or tuple(map(names.__getitem__, node.inputs)) != kept.inputs:
             return False
         for value, name in zip(node.outputs, kept.outputs, strict=True):
-            if name and (names.get(value, value.name) != name or (name in taken and value not in names)):
+            if name and (
+                names.get(value, value.name) != name
+                or (name in taken and value not in names and not self._may_stand(name))
+            ):
                 return False
         for value, name in zip(node.outputs, kept.outputs, strict=True):
             if name:
@@ -229,7 +246,9 @@ class Emitter:
                 wanted = self._free(default, {value.name for node in graph.nodes for value in node.outputs})
             else:
                 if wanted in self._taken and is_body:
-                    wanted = self._free(wanted)
+                    own = None if own == wanted else own
+                    if not (_is_kept(value) and self._may_stand(wanted)):
+                        wanted = self._free(wanted)
                 elif wanted in self._taken:
                     raise BuildError(f"the output name {wanted!r} is taken by an input or another output")
                 self._taken.add(wanted)
@@ -315,7 +334,7 @@ class Emitter:
             assert constant.array is not None
             made.attribute.append(to_attribute("value", constant.array, onnx.AttributeProto.TENSOR))
         chosen, copies = self._name_outputs(graph, is_body=True)
-        self._nodes(graph.nodes, proto)
+        self._nodes(graph, proto)
         for copied, name in copies:
             proto.node.add(op_type="Identity", input=[self.names[copied]], output=[name])
         proto.output.extend(chosen)
@@ -391,6 +410,11 @@ class Emitter:
             fill_tensor(made, name, array)
         else:
             made.raw_data = array.tobytes()
+
+
+def _is_kept(value: Value) -> bool:
+    """Whether a loaded node makes it."""
+    return value.node is not None and value.node.info is not None and value.node.info.kept is not None
 
 
 def _shell(model: ModelData) -> onnx.ModelProto:

@@ -13,18 +13,7 @@ M = TypeVar("M", bound=ModelData)
 
 
 def inline(model: M) -> M:
-    """The model with every call of a local function, in bodies and other functions too, replaced by its body.
-
-    >>> import graphdsl as gd
-    >>> @gd.function(domain="my")
-    ... def my_add(a, b):
-    ...     return 2 * a + b
-    >>> x = gd.input("x", gd.float32[3])
-    >>> [node.op_type for node in gd.inline(gd.build(my_add(x, x))).nodes]
-    ['Mul', 'Add']
-
-    ONNX specification: IR.md, "Functions".
-    """
+    """See `gd.inline`."""
     graph = model.graph
     trace = Trace(f"model {graph.name!r}", None)
     with schemas.opset_forced(model.opset_imports.get("", schemas.DEFAULT_OPSET)), tracing(trace):

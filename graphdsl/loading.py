@@ -652,16 +652,24 @@ def _sorted(protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 
 def _needs(proto: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node uses, those that its bodies capture included."""
-    yield from proto.input
-    stack = [attribute for attribute in proto.attribute if attribute.type in _HOLDS_GRAPHS]
+    """The names that a node uses, those that its bodies capture included, but not those that are the bodies' own."""
+    nothing: frozenset[str] = frozenset()
+    stack = [(proto, nothing)]
     while stack:
-        attribute = stack.pop()
-        for graph in (attribute.g, *attribute.graphs):
-            for node in graph.node:
-                yield from node.input
-                stack.extend(a for a in node.attribute if a.type in _HOLDS_GRAPHS)
-            yield from (info.name for info in graph.output)
+        node, inner = stack.pop()
+        yield from (name for name in node.input if name not in inner)
+        for attribute in node.attribute:
+            if attribute.type not in _HOLDS_GRAPHS:
+                continue
+            for graph in (attribute.g, *attribute.graphs):
+                own = inner.union(
+                    (info.name for info in graph.input),
+                    (tensor.name for tensor in graph.initializer),
+                    (tensor.values.name for tensor in graph.sparse_initializer),
+                    (name for made in graph.node for name in made.output),
+                )
+                yield from (info.name for info in graph.output if info.name not in own)
+                stack.extend((made, own) for made in graph.node)
 
 
 _HOLDS_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)

@@ -43,27 +43,7 @@ def save(
     external_data: bool | None = None,
     size_threshold: int = 1024,
 ) -> None:
-    """Write a model to a file, which appears there when it is complete; a long write shows a bar where tqdm is.
-
-    >>> import graphdsl as gd, tempfile
-    >>> x = gd.input("x", gd.float32["n"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     gd.save(gd.build({"y": x + 1}), f"{folder}/model.onnx")
-    ...     sorted(os.listdir(folder))
-    ['model.onnx']
-
-    Args:
-        model: The model.
-        path: The file. One that is there is replaced.
-        locations: Keep in each node's metadata where it was written.
-        external_data: Whether weights go to the file `<name>.data` beside it; by default only those of a model that
-            would be larger than 2 GB.
-        size_threshold: Weights of fewer bytes than this stay in the model (ONNX specification, ExternalData.md).
-
-    Raises:
-        SaveError: it cannot be written; what was at the path before is still there.
-        BuildError: the model has no valid names.
-    """
+    """See `gd.save`."""
     target = _target(path)
     problem = f"the model cannot be written to {str(path)!r}"
     smallest = min(size_threshold, _STREAMED)

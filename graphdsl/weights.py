@@ -2,25 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .emission import Emitter
 from .errors import WeightError, nearest
 from .ir import Constant, ModelData, Value
+from .loading import Source, opened
+from .models import Model
 from .sites import at, caller
 from .tensor.lifting import constant
 from .transforming import sweep
 from .types import TensorType
 from .walk import constants
 
-M = TypeVar("M", bound=ModelData)
-
 _SHOWN = 5
 
 
-def weights_of(model: ModelData) -> Mapping[str, np.ndarray]:
+def weights_of(model: Model | Source) -> Mapping[str, np.ndarray]:
     """The arrays of the model's constants by name, those of bodies included, in order of first use.
 
     >>> import graphdsl as gd
@@ -28,7 +28,9 @@ def weights_of(model: ModelData) -> Mapping[str, np.ndarray]:
     >>> {name: array.shape for name, array in gd.weights_of(gd.build(x * gd.constant([1.0, 2.0], "w"))).items()}
     {'w': (2,)}
     """
-    return MappingProxyType({name: value.array for name, value in _named(model).items() if value.array is not None})
+    return MappingProxyType(
+        {name: value.array for name, value in _named(opened(model)).items() if value.array is not None}
+    )
 
 
 def _named(model: ModelData) -> dict[str, Constant]:
@@ -39,11 +41,11 @@ def _named(model: ModelData) -> dict[str, Constant]:
 
 
 def with_weights(
-    model: M,
+    model: Model | Source,
     weights: Mapping[str, Any],
     *,
     rename: Callable[[str], str | None] | Mapping[str, str] | None = None,
-) -> M:
+) -> Model:
     """The model with constants replaced by name: arrays, or torch tensors, of the same dtype and shape.
 
     >>> import graphdsl as gd
@@ -55,14 +57,15 @@ def with_weights(
     array([3., 4.], dtype=float32)
 
     Args:
-        model: Not changed.
+        model: A model, which is not changed, or what `gd.load` takes.
         weights: By name; constants that it does not mention stay.
         rename: From a name in `weights` to one in the model; None leaves a weight out.
 
     Raises:
         WeightError: a name that the model does not have, or an array of another dtype or shape; all are listed.
     """
-    known = _named(model)
+    whole = opened(model)
+    known = _named(whole)
     values: dict[Value, Value] = {}
     problems: list[str] = []
     for key, given in weights.items():
@@ -83,7 +86,7 @@ def with_weights(
     if problems:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise WeightError("these weights do not fit:\n  " + "\n  ".join(problems[:_SHOWN]) + more + at(caller()))
-    return sweep(model, lambda node: None, values=values) if values else model
+    return sweep(whole, lambda node: None, values=values) if values else whole
 
 
 def _as_array(given: Any) -> np.ndarray:

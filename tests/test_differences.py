@@ -460,3 +460,18 @@ def test_paths_and_bytes_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     onnx.save(small(), path)
     assert not gd.diff(path, small().SerializeToString())
+
+
+def test_functions_written_here_are_what_a_file_has() -> None:
+    @gd.function(domain="my")
+    def twice(a: Any) -> Any:
+        return 2 * a
+
+    @gd.function(domain="my")
+    def more(a: Any) -> Any:
+        return twice(a) + np.float32([1, 2])
+
+    x = gd.input("x", gd.float32[2])
+    model = gd.build({"y": more(x)})
+    assert not gd.diff(model, model.to_proto())
+    assert not gd.diff(model.to_proto(), model)

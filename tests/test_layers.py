@@ -92,6 +92,7 @@ LAYERS = {
     "conversion": "models at another opset",
     "renaming": "tensors under other names",
     "weights": "the weights of a model, replaced",
+    "entrances": "tools for models alone, for what is loaded as well",
     "rewriting.effective": "what attributes mean where they are absent",
     "rewriting.patterns": "patterns as data",
     "rewriting.conditions": "when a value or attribute is what a pattern asks for",

@@ -24,6 +24,31 @@ def same_bytes(model: gd.Model, proto: onnx.ModelProto) -> bool:
     return model.to_proto().SerializeToString() == proto.SerializeToString()
 
 
+@pytest.mark.parametrize("name", ["y", "t", "later"])
+def test_names_of_bodies_may_stand_for_other_tensors_outside(name: str) -> None:
+    proto = parsed(
+        f"""g (float[2] x, bool c) => (float[2] y) {{
+            a = If (c) <
+                then_branch = one () => (float[2] {name}) {{ {name} = Relu (x) }},
+                else_branch = two () => (float[2] z) {{
+                    z = If (c) <
+                        then_branch = three () => (float[2] u) {{ {name} = Abs (x) u = Exp ({name}) }},
+                        else_branch = four () => (float[2] a) {{ a = Neg (x) }}
+                    >
+                }}
+            >
+            later = Abs (a)
+            y = Add (later, a)
+        }}"""
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    model = gd.load(proto)
+    x = np.float32([1, -2])
+    np.testing.assert_array_equal(model(x, True), [2, 0])
+    np.testing.assert_array_equal(model(x, False), [0, 4])
+    assert same_bytes(model, proto)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_models_of_the_onnx_package_come_back_byte_for_byte(path: Path) -> None:
     proto = onnx.load(path, load_external_data=False)

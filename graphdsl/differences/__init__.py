@@ -1,18 +1,20 @@
 """What changed between two models, by structure: names of tensors and the order of nodes are no difference."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from types import MappingProxyType
 
 from ..emission import Emitter
 from ..ir import Function, ModelData, Value
-from ..loading import load
+from ..loading import Source, load
+from ..walk import constants
 from .comparing import Comparison, body, interface, is_equal
 from .reports import Change, Differences, Part
 
 _FIELDS = ("ir_version", "producer", "producer_version", "domain", "doc", "model_version")
 
 
-def diff(a: Any, b: Any) -> Differences:
+def diff(a: ModelData | Source, b: ModelData | Source) -> Differences:
     """What changed from one model to another: nodes, weights, types, metadata, bodies and functions.
 
     >>> import graphdsl as gd
@@ -48,7 +50,7 @@ def diff(a: Any, b: Any) -> Differences:
         outside.update(zip(left, new, strict=True))
     found = Comparison(one.graph, other.graph, names, outside)
     inputs, outputs = interface(one.graph, other.graph, found)
-    changes, functions = _functions(one, other, names)
+    changes, functions = _functions(_with_saved_functions(one), _with_saved_functions(other))
     return found.differences(inputs=inputs, outputs=outputs, model=(*_model(one, other), *changes), functions=functions)
 
 
@@ -80,8 +82,17 @@ def _model(one: ModelData, other: ModelData) -> list[Change]:
 Key = tuple[str, str, str]
 
 
-def _functions(one: ModelData, other: ModelData, names: Any) -> tuple[list[Change], tuple[Part, ...]]:
+def _with_saved_functions(model: ModelData) -> ModelData:
+    """The model with its functions as a file has them: the constants that those written here hold are nodes there."""
+    if not any(constants(function.graph) for function in model.functions):
+        return model
+    empty = replace(model.graph, inputs=(), nodes=(), outputs=(), initializers=(), declared=MappingProxyType({}))
+    return load(Emitter().model(replace(model, graph=empty)))
+
+
+def _functions(one: ModelData, other: ModelData) -> tuple[list[Change], tuple[Part, ...]]:
     """Local functions that were added or removed, and what changed in the others."""
+    names = _names(one), _names(other)
     ours, theirs = _by_key(one), _by_key(other)
     changes: list[Change] = []
     parts: list[Part] = []

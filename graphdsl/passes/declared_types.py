@@ -7,11 +7,12 @@ from types import MappingProxyType
 import onnx
 
 from ..ir import Graph, Node
+from ..loading import opened
 from ..models import Model
 from ..tensor.calling import Trace
 from ..transforming import graph_trace, sweep
 from ..types import TensorType, Type, from_proto, tensor_type, to_proto
-from .pipeline import Source, as_model, unchanged
+from .pipeline import Source, unchanged
 
 
 def infer_types(source: Source) -> Model:
@@ -25,7 +26,7 @@ def infer_types(source: Source) -> Model:
     >>> [dim.dim_param or dim.dim_value for dim in proto.graph.value_info[0].type.tensor_type.shape.dim]
     ['2*n', 3]
     """
-    model = as_model(source)
+    model = opened(source)
     inside = {graph_trace(function.graph) for function in model.functions}
 
     def finish(graph: Graph) -> Graph:

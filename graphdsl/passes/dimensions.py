@@ -9,12 +9,13 @@ from ..dims import Dim
 from ..errors import BuildError, InferenceError, TypeSpecError, nearest
 from ..inference import infer
 from ..ir import Graph, Input, Node, Value
+from ..loading import opened
 from ..models import Model
 from ..sites import at, caller
 from ..transforming import sweep
 from ..types import TensorType, Type, tensor_type
 from .declared_types import declaration, declared_type, merged
-from .pipeline import Source, as_model, unchanged
+from .pipeline import Source, unchanged
 
 
 def fix_dimensions(source: Source, sizes: Mapping[str, int]) -> Model:
@@ -31,7 +32,7 @@ def fix_dimensions(source: Source, sizes: Mapping[str, int]) -> Model:
         BuildError: no input has such a dimension, or the size is no int of 0 and more.
         InferenceError: an operator refuses what comes to it then.
     """
-    model = as_model(source)
+    model = opened(source)
     known = {
         name
         for value in model.graph.inputs
@@ -76,7 +77,7 @@ def free_dimensions(source: Source, names: Mapping[str, Mapping[int, str | None]
         BuildError: there is no such input, or it has no such axis.
         InferenceError: an operator refuses what comes to it then.
     """
-    model = as_model(source)
+    model = opened(source)
     known = {value.name: value for value in model.graph.inputs}
     kinds: dict[Input, Type | None] = {}
     for name, axes in names.items():

@@ -11,6 +11,7 @@ import onnx
 
 from ..attributes import from_attribute
 from ..ir import Constant, Graph, ModelData, Node, Opaque, Value
+from ..loading import opened
 from ..models import Model
 from ..schemas import Schema
 from ..tensor.calling import Trace, current_trace
@@ -19,7 +20,7 @@ from ..walk import constants, graphs
 from .declared_types import made_outputs
 from .determinism import is_deterministic
 from .outputs import made_under_their_names
-from .pipeline import Source, as_model
+from .pipeline import Source
 
 _DIGESTED = 1024
 """Arrays of more bytes than this are compared by a digest."""
@@ -38,7 +39,7 @@ def merge_duplicates(source: Source) -> Model:
     >>> [node.op_type for node in gd.passes.merge_duplicates(model).nodes]
     ['Exp', 'Mul']
     """
-    model = as_model(source)
+    model = opened(source)
     known: dict[Schema, bool] = {}
     seen: dict[Trace, dict[Any, Node]] = {}
 

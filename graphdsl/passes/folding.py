@@ -8,6 +8,7 @@ import numpy as np
 from ..contents import known_array
 from ..errors import InferenceError
 from ..ir import Graph, Node, Reference, Value, constant_array
+from ..loading import opened
 from ..models import Model
 from ..schemas import opset_in_force
 from ..tensor.lifting import constant
@@ -18,7 +19,7 @@ from ..walk import graphs
 from .determinism import is_deterministic
 from .evaluation import MOVES, evaluate
 from .outputs import made_under_their_names
-from .pipeline import Source, as_model
+from .pipeline import Source
 
 MAX_BYTES = 16 << 20
 """What folding may add to a model unless it is told otherwise."""
@@ -47,7 +48,7 @@ def fold_constants(source: Source, *, max_bytes: int = MAX_BYTES) -> Model:
         source: A model, a proto or a path.
         max_bytes: What the results may hold in all beyond what they are made of. A node that would exceed it stays.
     """
-    model = as_model(source)
+    model = opened(source)
     left = max_bytes
     names: dict[Value, str | None] = {}
 

@@ -5,11 +5,12 @@ from typing import Any
 
 from .. import op
 from ..ir import Node
+from ..loading import opened
 from ..models import Model
 from ..tensor import Tensor
 from ..transforming import transform
 from . import rules
-from .pipeline import Source, apply, as_model
+from .pipeline import Source, apply
 from .unused import unused_functions, unused_opsets
 
 
@@ -34,7 +35,7 @@ def debug_to_identity(source: Source, operators: str | Iterable[str] = "Debug") 
             return None
         return op.Identity(inputs[0])
 
-    model = as_model(source)
+    model = opened(source)
     changed = transform(model, visit)
     return model if changed is model else unused_opsets(unused_functions(changed))
 

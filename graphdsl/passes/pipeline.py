@@ -1,27 +1,20 @@
 """Passes as functions from model to model: what they take, how they are put together."""
 
-import os
 from collections.abc import Callable, Sequence
 
-import onnx
-
+from .. import loading
 from ..errors import BuildError
 from ..ir import Node, Value
-from ..loading import load
+from ..loading import opened
 from ..models import Model
 from ..rewriting import Rule, rewrite
 from ..sites import at, caller
 from .outputs import made_under_their_names
 
-Source = Model | onnx.ModelProto | str | os.PathLike[str]
+Source = Model | loading.Source
 """What a pass takes: a model, or what it is read from."""
 
 Pass = Callable[[Model], Model]
-
-
-def as_model(source: Source) -> Model:
-    """The model that a pass is given, read first where it is a path or a proto."""
-    return source if isinstance(source, Model) else load(source)
 
 
 def unchanged(node: Node) -> Sequence[Value] | None:
@@ -31,7 +24,7 @@ def unchanged(node: Node) -> Sequence[Value] | None:
 
 def apply(source: Source, rules: Sequence[Rule]) -> Model:
     """The model after rules, its outputs made under their own names."""
-    model = as_model(source)
+    model = opened(source)
     changed = rewrite(model, *rules).model
     return model if changed is model else made_under_their_names(changed)
 
@@ -58,7 +51,7 @@ def compose(*passes: Pass) -> Callable[[Source], Model]:
             raise BuildError(f"gd.compose takes functions from model to model, got {item!r}{advice}" + at(caller()))
 
     def composed(source: Source) -> Model:
-        model = as_model(source)
+        model = opened(source)
         for item in passes:
             found = item(model)
             if not isinstance(found, Model):

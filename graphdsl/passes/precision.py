@@ -11,6 +11,7 @@ from .. import op, schemas
 from ..errors import GraphError
 from ..inlining import inline
 from ..ir import Constant, Graph, Input, Node, Output, Value, constant_array
+from ..loading import opened
 from ..models import Model
 from ..sites import at, caller
 from ..tensor import Tensor
@@ -20,7 +21,7 @@ from ..transforming import called_again, graph_trace, sweep
 from ..types import TensorType, Type, float16, float32, tensor_type
 from .declared_types import declaration, declared_type
 from .outputs import made_under_their_names
-from .pipeline import Source, as_model
+from .pipeline import Source
 from .unused import dead_code
 
 _KEPT = (
@@ -58,7 +59,7 @@ def to_float16(source: Source, *, keep: str | Iterable[str] = (), keep_io: bool 
     Raises:
         GraphError: `keep` names neither an operator nor a tensor of the model.
     """
-    model = as_model(source)
+    model = opened(source)
     model = inline(model) if model.functions else model
     names, nodes = _kept(model, [keep] if isinstance(keep, str) else list(keep))
     halves = _Halves(names, nodes)

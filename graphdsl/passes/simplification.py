@@ -1,11 +1,12 @@
 """The pass that composes all those whose result means the same."""
 
+from ..loading import opened
 from ..models import Model
 from ..rewriting import Rule
 from . import fusions, identities, mergers, rules
 from .duplicates import merge_duplicates
 from .folding import MAX_BYTES, fold_constants
-from .pipeline import Source, apply, as_model
+from .pipeline import Source, apply
 from .storage import constants_to_initializers
 from .unused import dead_code, unused_functions, unused_initializers, unused_opsets
 
@@ -51,7 +52,7 @@ def simplify(source: Source, *, exact: bool = False, max_bytes: int = MAX_BYTES)
         exact: Leave out what changes the last bits of outputs: the fusions of nodes that compute.
         max_bytes: What folding may add; see `fold_constants`.
     """
-    model = constants_to_initializers(as_model(source))
+    model = constants_to_initializers(opened(source))
     chosen = _EXACT if exact else (*_EXACT, *_ROUNDED)
     for _ in range(_MOST_ROUNDS):
         before = model

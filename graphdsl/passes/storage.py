@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from .. import op
 from ..ir import Constant, Node, Value, constant_array
+from ..loading import opened
 from ..models import Model
 from ..tensor.calling import Trace, current_trace
 from ..tensor.lifting import constant
 from ..transforming import called_again, sweep
 from .outputs import made_under_their_names
-from .pipeline import Source, as_model
+from .pipeline import Source
 
 
 def constants_to_initializers(source: Source) -> Model:
@@ -28,7 +29,7 @@ def constants_to_initializers(source: Source) -> Model:
             return None
         return (constant(array, node.site, node.outputs[0].name or None),)
 
-    return sweep(as_model(source), visit)
+    return sweep(opened(source), visit)
 
 
 def initializers_to_constants(source: Source) -> Model:
@@ -63,4 +64,4 @@ def initializers_to_constants(source: Source) -> Model:
         ]
         return called_again(node, node.schema, inputs, node.attributes, current_trace()).outputs
 
-    return made_under_their_names(sweep(as_model(source), visit))
+    return made_under_their_names(sweep(opened(source), visit))

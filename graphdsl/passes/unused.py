@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ir import Graph, Input
+from ..loading import opened
 from ..models import Model
 from ..transforming import live_nodes, sweep
 from ..walk import captured, constants, functions, operators
-from .pipeline import Source, as_model, unchanged
+from .pipeline import Source, unchanged
 
 
 def dead_code(source: Source) -> Model:
@@ -19,7 +20,7 @@ def dead_code(source: Source) -> Model:
     >>> [node.op_type for node in gd.passes.dead_code(onnx.parser.parse_model(text)).nodes]
     ['Relu']
     """
-    return sweep(as_model(source), unchanged, finish=_without_dead)
+    return sweep(opened(source), unchanged, finish=_without_dead)
 
 
 def _without_dead(graph: Graph) -> Graph:
@@ -42,7 +43,7 @@ def unused_initializers(source: Source) -> Model:
     >>> len(model.graph.initializer), len(gd.passes.unused_initializers(model).to_proto().graph.initializer)
     (1, 0)
     """
-    return sweep(as_model(source), unchanged, finish=_without_unused)
+    return sweep(opened(source), unchanged, finish=_without_unused)
 
 
 def _without_unused(graph: Graph) -> Graph:
@@ -63,7 +64,7 @@ def unused_functions(source: Source) -> Model:
     >>> len(unmarked.functions), len(gd.passes.unused_functions(unmarked).functions)
     (1, 0)
     """
-    model = as_model(source)
+    model = opened(source)
     called = set(functions(operators(model.graph)))
     kept = tuple([function for function in model.functions if function in called])
     return model if len(kept) == len(model.functions) else replace(model, functions=kept)
@@ -78,7 +79,7 @@ def unused_opsets(source: Source) -> Model:
     >>> dict(gd.passes.unused_opsets(onnx.parser.parse_model(text)).opset_imports)
     {'': 17}
     """
-    model = as_model(source)
+    model = opened(source)
     used = _domains([model.graph, *(function.graph for function in model.functions)])
     kept = {domain: version for domain, version in model.opset_imports.items() if domain in used}
     return model if kept == dict(model.opset_imports) else replace(model, opset_imports=kept)
