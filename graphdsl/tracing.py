@@ -231,10 +231,11 @@ def inline(model: ModelData, arguments: Mapping[str, Any]) -> tuple[Tensor, ...]
     version = opset_in_force()
     for schema, node in operators(model.graph, *(f.graph for f in model.functions)).items():
         if not schema.domain and not schema.since <= version <= schema.until:
+            own = model.opset_imports.get("", 1)
             raise OpsetError(
-                f"{what} is of opset {model.opset_imports.get('', 1)} and the opset in force is {version}, where "
-                f"{schema.label} means something else; write gd.convert_opset(model, {version}), or trace at "
-                f"opset={model.opset_imports.get('', 1)}{at(node.site)}" + at(site)
+                f"{what} is of opset {own} and the opset in force is {version}, where {schema.label} means something "
+                f"else; write gd.convert_opset(model, {version}), or build at opset {own}: @gd.model(opset={own}), "
+                f"or under `with gd.opset({own}):`{at(node.site)}" + at(site)
             )
     given: list[Value] = []
     for value in model.graph.inputs:
