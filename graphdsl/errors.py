@@ -15,7 +15,7 @@ GraphError
 │   └── OpsetError                          nodes that share no opset
 ├── TypeSpecError         (TypeError, ValueError)  what cannot be read as a dtype, dimension or type
 ├── FeedError             (TypeError, ValueError)  arrays that do not fit the model's inputs
-├── MissingInputs       (ValueError)      a cut that leaves out inputs that its outputs need; `.suggested` cuts would do
+├── MissingInputs         (ValueError)      a cut that leaves out inputs that its outputs need; see `.suggested`
 ├── WeightError           (ValueError)      weights that do not fit a model's constants
 ├── CheckError            (ValueError)      an invalid model; `.findings` lists all that is wrong
 ├── SourceError           (ValueError)      a model that has no form as source; the message says what has none
