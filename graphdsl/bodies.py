@@ -306,6 +306,11 @@ def _scan_parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]
 
 
 def _element_parameters(schema: Schema, types: Types, attributes: Mapping[str, Any]) -> Parameters:
+    if types and types[0] is not None and not isinstance(types[0], SequenceType):
+        raise ValueError(
+            f"input_sequence is {types[0]!r}, and a sequence is needed; make one with op.SplitToSequence or "
+            "op.SequenceConstruct"
+        )
     return Parameters((), (), tuple([kind.element if isinstance(kind, SequenceType) else kind for kind in types]))
 
 

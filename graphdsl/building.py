@@ -69,7 +69,7 @@ def constant(array: Any, name: str | None = None, *, dtype: Any = None) -> Tenso
         wanted = as_dtype(dtype) if dtype is not None else None if is_array else lifting.natural_dtype(array)
         if wanted is not None and not (is_array and array.dtype == wanted.numpy):
             array = lifting.adopt(array, wanted).array
-        return Tensor(lifting.constant(np.asarray(array), site, name))
+        return Tensor(lifting.constant(lifting.as_array(array), site, name))
     except (SignatureError, TypeSpecError) as error:
         problem = str(error).partition("; cast")[0]  # advice for tensors
         raise type(error)(f"gd.constant: {problem}" + at(site)) from None
@@ -119,6 +119,8 @@ def assemble(
 ) -> Model:
     """A model of outputs and inputs; the last step of `build` and of `@model`."""
     site = caller()
+    if not isinstance(name, str):
+        raise BuildError(f"{what}: a model's name is a str, not {name!r}" + at(site))
     values = [value for _, value in outputs]
     nodes, needed = reachable(values)
     if inputs is None:
@@ -219,7 +221,7 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
         same = (
             "the same input is listed twice"
             if first is value
-            else "two inputs have this name; gd.rename gives those of a model others"
+            else "two inputs have this name; give one another, with gd.rename where a model has it"
         )
         raise BuildError(f"{what}: input {value.name!r}: {same}{at(first.site)}{at(value.site)}{at(site)}")
     for name, output in outputs:
@@ -344,7 +346,14 @@ def model(
 
 def _parameters(function: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], list[inspect.Parameter]]:
     """The parameters that are inputs (with their types as annotations), and those that are Python values."""
-    signature = inspect.signature(function, eval_str=True)
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise BuildError(
+            f"@gd.model: an annotation cannot be read: {error}. Under 'from __future__ import annotations' they are "
+            "text that sees only the names of the module; leave that import out, or make the model with gd.build"
+            + at(caller())
+        ) from None
     inputs: dict[str, inspect.Parameter] = {}
     values: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():

@@ -14,6 +14,7 @@ from .ir import Graph
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
+from .tensor.handle import Handle
 from .tracing import as_tensor, settled, trace_body
 from .types import TensorType, Type, from_text
 
@@ -92,6 +93,9 @@ def _tensors(schema: Schema, inputs: list[Any]) -> list[Tensor | None]:
     found: list[Tensor | None] = []
     for index, item in enumerate(inputs):
         formal = schema.input(index)
+        if callable(item) and not isinstance(item, Handle):
+            names = ", ".join(f"{name}=" for name in _BODIES[schema.domain, schema.name])
+            raise SignatureError(f"{schema.label}: bodies are given by name, as {names}, not by place" + at(caller()))
         kinds = [from_text(text) for text in formal.types]
         only = kinds[0].dtype if len(kinds) == 1 and isinstance(kinds[0], TensorType) else None
         found.append(None if item is None else as_tensor(item, f"{schema.label}: input {formal.name!r}", only))

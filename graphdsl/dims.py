@@ -121,6 +121,13 @@ class Dim:
             "compare tensors, as in op.Size(x) > 3, and choose by op.If or op.Where" + at(caller())
         )
 
+    def _frozen(self, *_: Any) -> Any:
+        raise FrozenValueError(
+            f"the dimension {self.text!r} has a size only when the model runs, so that it is no Python number; "
+            "use it as a size, as an operand of a tensor, or as a tensor of its own: op.Shape(x)[axis]" + at(caller())
+        )
+
+    __int__ = __float__ = __index__ = __pow__ = __rpow__ = _frozen
     __lt__ = __le__ = __gt__ = __ge__ = _compare
     __array_ufunc__ = None
 
@@ -166,9 +173,11 @@ def as_axis(value: object) -> Axis:
             raise TypeSpecError("a dimension's name is empty; write None for an unknown dimension")
         return parse(value)
     try:
-        size = value.__index__()  # type: ignore[attr-defined]
-    except AttributeError:
-        raise TypeSpecError(f"a dimension is an int, a name or None, not {value!r} ({type(value).__name__})") from None
+        size = None if isinstance(value, bool) else value.__index__()  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):
+        size = None
+    if size is None:
+        raise TypeSpecError(f"a dimension is an int, a name or None, not {value!r} ({type(value).__name__})")
     if size < 0:
         raise TypeSpecError(f"a dimension is not negative, got {size}; write None for an unknown dimension")
     return int(size)
@@ -217,6 +226,12 @@ def _compute(function: str, *sides: Size) -> Size:
 def _arithmetic(function: str, left: Any, right: Any) -> Any:
     sides: list[Size] = []
     for side in (left, right):
+        if isinstance(side, float):
+            dim = left if isinstance(left, Dim) else right
+            raise FrozenValueError(
+                f"the dimension {dim.text!r} is computed with in integers, as in {dim.text} * 3 // 2, got {side!r}; "
+                "for fractions take a tensor: op.Shape(x)[axis].astype(gd.float32)" + at(caller())
+            )
         if isinstance(side, Integral) and not isinstance(side, bool):
             sides.append(int(side))
         elif isinstance(side, Dim):

@@ -12,7 +12,7 @@ from .emission import NUMBER
 from .errors import RunError
 from .ir import ModelData, Node, Value
 from .refusals import given_inputs
-from .sites import at
+from .sites import at, caller
 
 _MARK = re.compile(rf"{NUMBER}(\d+)")
 _OWN_NAME = re.compile(rf"(_inlfunc_.*)?{NUMBER}\d+")
@@ -22,6 +22,7 @@ _RUNNING = re.compile(r"Non-zero status code returned while running (\S+) node\.
 _NO_KERNEL = re.compile(r"Could not find an implementation for (\w+)\((\d+)\)")
 _UNKNOWN = re.compile(r"(?:^|\s)([^\s:]*):(\w+)\(-?\d+\) is not a registered function/op")
 _UNREGISTERED = re.compile(r"No Op registered for (\w+) with domain_version of (\d+)")
+_NO_TENSORS = re.compile(r"MLDataType for: tensor\((\w+)\) is not currently registered")
 _OPSET = re.compile(r"Opset (\d+) is under development.*support for domain (\S+) is till opset (\d+)", re.DOTALL)
 _IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
 
@@ -133,6 +134,11 @@ def at_load(
             f"{runtime} has no kernel of {found[-1].schema.label} (since opset {kernel[2]}) for these types; cast to a "
             "dtype that it has one for, as in x.astype(gd.float32), or run with other providers"
         )
+    elif unregistered_type := _NO_TENSORS.search(message):
+        problem = (
+            f"{runtime} has no tensors of {unregistered_type[1]}; ONNX's reference evaluator runs it: "
+            'model.run(..., providers="reference")'
+        )
     else:
         problem = f"ONNX Runtime refuses {_subject(failure, names) if found else 'the model'}: {failure.text}"
     return RunError("\n".join([f"model {model.graph.name!r}: {problem}", *_details(found)]) + _sites(found))
@@ -189,8 +195,8 @@ def _details(nodes: Sequence[Node]) -> list[str]:
 
 
 def _sites(nodes: Sequence[Node]) -> str:
-    """Where the node was written, then the nodes in whose bodies it lies."""
-    text = at(nodes[-1].site) if nodes else ""
+    """Where the node was written, then the nodes in whose bodies it lies; who ran the model where none is to blame."""
+    text = at(nodes[-1].site if nodes else caller())
     origin = nodes[-1].info.origin if nodes and nodes[-1].info is not None else None
     if origin is not None:
         text += f"\n  by rule {origin.rule!r}" + at(origin.site).replace("\n ", "")

@@ -33,6 +33,9 @@ def by_name(inputs: Sequence[Input], given: Sequence[Any], named: Mapping[str, A
     if len(given) > len(names):
         takes = f"{len(names)} input{'' if len(names) == 1 else 's'} ({', '.join(names)})" if names else "no inputs"
         raise FeedError(f"{label} takes {takes}, got {len(given)}" + at(caller()))
+    for item in given:
+        if isinstance(item, Mapping) and any(name in names for name in item):
+            raise FeedError(f"{label} is called on arrays; with a dict by name, write model.run(feeds)" + at(caller()))
     feeds: dict[str, Any] = dict(zip(names, given, strict=False))
     twice = [name for name in named if name in feeds]
     if twice:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import update_wrapper
 from types import MappingProxyType
 from typing import Any, overload
@@ -34,6 +35,10 @@ _CONSTANT: dict[int, str] = {
 }
 
 
+_being_traced: ContextVar[tuple["_FunctionMaker", ...]] = ContextVar("_being_traced", default=())
+"""The functions whose bodies are being traced in this thread or task, the innermost last."""
+
+
 class AttributeTensor(Tensor):
     """An attribute of the function being traced: an attribute value for other operators, or a tensor."""
 
@@ -59,7 +64,6 @@ class _FunctionMaker:
         self._interface = Interface(function, f"function '{domain}::{name}'")
         self._traced: dict[Any, Schema] = {}
         self._bodies: dict[bytes, Schema] = {}
-        self._active = False
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
         if not current_trace().infers:
@@ -125,13 +129,14 @@ class _FunctionMaker:
         key: Any = (tuple(types), present, schemas.opset_in_force(), tuple(_hashable(values)))
         found = self._traced.get(key)
         if found is None:
-            if self._active:
+            outer = _being_traced.get()
+            if self in outer:
                 raise BuildError(f"{self._interface.what} calls itself; ONNX functions cannot recur" + at(site))
-            self._active = True
+            token = _being_traced.set((*outer, self))
             try:
                 found = self._traced[key] = self._make(present, types, values)
             finally:
-                self._active = False
+                _being_traced.reset(token)
         return found
 
     def _make(self, present: tuple[bool, ...], types: list[Type | None], values: Mapping[str, Any]) -> Schema:

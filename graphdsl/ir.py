@@ -15,7 +15,7 @@ import onnx
 
 from .errors import NameConflict
 from .schemas import Schema
-from .sites import Site
+from .sites import Site, at, caller
 from .types import Type
 
 next_order = count().__next__
@@ -119,9 +119,13 @@ def give_name(value: Value, name: str) -> None:
     if value.name is None:
         value.name = name
     elif value.name == SEALED:
-        raise NameConflict(f"a model holds this tensor already, so it cannot be named {name!r}; write gd.rename")
+        raise NameConflict(
+            f"a model holds this tensor already, so it cannot be named {name!r}; write gd.rename" + at(caller())
+        )
     else:
-        raise NameConflict(f"this tensor is named {value.name!r} already, so it cannot be named {name!r}")
+        raise NameConflict(
+            f"this tensor is named {value.name!r} already, so it cannot be named {name!r}" + at(caller())
+        )
 
 
 class Reference(NamedTuple):

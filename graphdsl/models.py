@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from . import runtime, saving
+from .dims import Dim
 from .emission import Emitter
 from .errors import FeedError, GraphError, nearest
 from .feeds import by_name, check_names, report
@@ -88,7 +89,7 @@ class Model(ModelData):
         """
         feeds = by_name(self.graph.inputs, given, named, f"model {self.name!r}")
         found: Sequence[Any]
-        if any(isinstance(value, Handle) for value in feeds.values()):
+        if any(isinstance(value, (Handle, Dim)) for value in feeds.values()):
             report(check_names(self.graph.inputs, feeds, self.graph.inputs), f"model {self.name!r}")
             found = inline(self, feeds)
         else:

@@ -114,6 +114,11 @@ def run(
         RunError: ONNX Runtime refuses the model, or fails while running it.
     """
     label = f"model {model.graph.name!r}"
+    if options is not None and not isinstance(options, Mapping):
+        raise SignatureError(
+            "options is a dict of ONNX Runtime's session options by name, as in "
+            f'{{"intra_op_num_threads": 1}}, got {options!r} ({type(options).__name__})' + at(caller())
+        )
     options = dict(options or {})
     providers = _providers(model, providers, options)
     key = (
@@ -169,7 +174,13 @@ def _providers(model: ModelData, providers: Sequence[Any] | None, options: Optio
     if providers is None:
         foreign = "register_custom_ops_library" not in options and reference.is_needed(model)
         return REFERENCE if foreign else CPU
-    chosen = (providers,) if isinstance(providers, str) else tuple(providers)
+    chosen = (providers,) if isinstance(providers, str) else providers
+    if not isinstance(chosen, Sequence) or not all(map(_is_provider, chosen)):
+        raise SignatureError(
+            "providers is a list of ONNX Runtime's execution providers, each a name or (name, options), got "
+            f"{providers!r} ({type(providers).__name__})" + at(caller())
+        )
+    chosen = tuple(chosen)
     if chosen == REFERENCE:
         return chosen
     known = _runtime().get_available_providers()
@@ -182,6 +193,10 @@ def _providers(model: ModelData, providers: Sequence[Any] | None, options: Optio
                 + at(caller())
             )
     return chosen
+
+
+def _is_provider(item: Any) -> bool:
+    return isinstance(item, str) or (isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str))
 
 
 def _runtime() -> Any:
@@ -207,7 +222,7 @@ def _load(model: ModelData, providers: tuple[Any, ...], options: Options, label:
     """
     try:
         return _open(model, providers, options)
-    except (SignatureError, MissingRuntime):
+    except (SignatureError, MissingRuntime, RunError):
         raise
     except TooLarge as error:
         raise RunError(
@@ -276,12 +291,21 @@ def _set_option(options: Any, name: str, value: Any) -> None:
     if name not in known:
         raise SignatureError(f"ONNX Runtime's SessionOptions has no {name!r}{nearest(name, known)}" + at(caller()))
     current = getattr(options, name)
-    if callable(current):
-        current(*value) if isinstance(value, tuple) else current(value)
-        return
-    if isinstance(value, str) and not isinstance(current, str):
-        value = getattr(type(current), value, value)
-    setattr(options, name, value)
+    try:
+        if callable(current):
+            current(*value) if isinstance(value, tuple) else current(value)
+        elif isinstance(value, str) and not isinstance(current, str):
+            setattr(options, name, getattr(type(current), value, value))
+        else:
+            setattr(options, name, value)
+    except TypeError:
+        members = ", ".join(getattr(type(current), "__members__", ()))
+        takes = f"is one of {members}" if members else f"is {type(current).__name__}, as {current!r}"
+        if callable(current):
+            takes = "is a method, called with the value, or with several in a tuple"
+        raise SignatureError(f"the option {name!r} {takes}; got {value!r}" + at(caller())) from None
+    except Exception as error:
+        raise RunError(f"ONNX Runtime refuses the option {name!r}: {plain(str(error))}" + at(caller())) from error
 
 
 # Values

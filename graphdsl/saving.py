@@ -122,6 +122,8 @@ def _target(path: str | os.PathLike[str]) -> Path:
         target = Path(path)
     except TypeError:
         raise SaveError(f"a path is a str or a Path, not {path!r}" + at(caller())) from None
+    if not target.name or "\0" in str(target):
+        raise SaveError(f"the model cannot be written to {str(path)!r}: that names no file" + at(caller()))
     return Path(os.path.realpath(target)) if target.is_symlink() else target
 
 

@@ -25,7 +25,13 @@ _PARTS = (
     "verify.refuting",
     "debug",
 )
-_LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS)})
+_NUMPY = (
+    "numpy",
+    *(f"numpy.{part}" for part in ("_core", "core", "lib", "linalg", "ma", "testing", "testing._private")),
+)
+"""NumPy's own, whose functions call tensors: who called those is meant."""
+
+_LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS), *_NUMPY})
 
 Site = tuple[CodeType, int]
 

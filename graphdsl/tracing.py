@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from .bodies import carry, has_known_bodies, parameters
-from .errors import BuildError, OpsetError, SignatureError
+from .dims import Dim
+from .errors import BuildError, GraphError, OpsetError, SignatureError, TypeSpecError
 from .ir import NO_ATTRIBUTES, SEALED, Function, Graph, Input, ModelData, Node, Output, Value
 from .schemas import Schema, opset_in_force
 from .sites import Site, at, caller
 from .tensor import Tensor
-from .tensor.calling import Trace, current_trace, emit, resolved, tracing
+from .tensor.calling import Trace, computed_dtype, current_trace, emit, resolved, tracing
 from .tensor.handle import Handle
-from .tensor.lifting import adopt, natural_dtype, shared
+from .tensor.lifting import adopt, as_array, natural_dtype, shared
+from .tensor.measuring import lift
 from .types import DType, TensorType, Type, string
 from .walk import captured, constants, operators, reachable
 
@@ -30,19 +32,29 @@ def wrap(values: Sequence[Value]) -> Any:
 
 
 def as_tensor(item: Any, what: str, dtype: DType | None = None) -> Tensor:
-    """A tensor, or what stands for one: an array, or a Python number or list, which takes a dtype if one is given.
+    """A tensor, or what stands for one: an array, a dimension, or a Python number or list, of `dtype` if it is given.
 
     Raises:
         BuildError: it is nothing of the kind.
+        SignatureError: it does not fit the dtype.
     """
     if isinstance(item, Tensor):
         return item
     if isinstance(item, Handle):
         return Tensor(item._v)
-    if isinstance(item, (np.ndarray, np.generic)):
-        return Tensor(shared(np.asarray(item), caller()))
-    if isinstance(item, (bool, int, float, list)) or (isinstance(item, str) and dtype is string):
-        return Tensor(adopt(item, dtype or natural_dtype(item)))
+    try:
+        if isinstance(item, (np.ndarray, np.generic)):
+            return Tensor(shared(as_array(item), caller()))
+        if isinstance(item, (Dim, list)) and (natural := computed_dtype(item)) is not None:
+            return Tensor(lift(current_trace(), item, dtype or natural, caller()))
+        if isinstance(item, (bool, int, float, list)) or (isinstance(item, str) and dtype is string):
+            return Tensor(adopt(item, dtype or natural_dtype(item)))
+    except (TypeSpecError, SignatureError) as error:
+        raise SignatureError(f"{what}: {error}" + at(caller())) from None
+    except GraphError:  # of what computes a dimension
+        raise
+    except ValueError as error:  # ragged lists
+        raise SignatureError(f"{what}: {item!r} is no array ({error})" + at(caller())) from None
     got = "nothing (is a return missing?)" if item is None else f"{item!r} ({type(item).__name__})"
     raise BuildError(f"{what}: a tensor is needed, got {got}" + at(caller()))
 

@@ -260,8 +260,8 @@ def tensor_type(dtype: Any, shape: tuple[Any, ...] | list[Any] | None = None) ->
         TypeSpecError: the dtype or a dimension cannot be read.
     """
     of = as_dtype(dtype)
-    if shape == ((),):  # gd.float32[()] is a scalar
-        shape = ()
+    if shape is not None and len(shape) == 1 and isinstance(shape[0], tuple) and not shape[0]:
+        shape = ()  # gd.float32[()] is a scalar
     dims = None if shape is None else tuple(map(as_axis, shape))
     result: TensorType = _intern(("tensor", of, dims), lambda: _with(TensorType, dtype=of, shape=dims))
     return result

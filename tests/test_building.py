@@ -158,6 +158,7 @@ def test_an_input_that_is_needed_must_be_listed() -> None:
         (lambda: gd.input("x", "float32[2]"), "'float32[2]' is not a type"),
         (lambda: gd.constant(vector()), "a tensor is no constant"),
         (lambda: gd.model(3), "gd.model takes a function, got 3"),
+        (lambda: gd.build(vector() + 1, name=3), "gd.build: a model's name is a str, not 3"),
     ],
 )
 def test_what_makes_no_model_is_refused(program: Callable[[], Any], message: str) -> None:
@@ -222,6 +223,14 @@ class TestParameters:
         np.testing.assert_array_equal(shifted(ONES), [2, 3])
         np.testing.assert_array_equal(shifted(ONES, by=[5, 5]), [6, 6])
         assert [i.name for i in shifted.to_proto().graph.initializer] == ["by"]
+
+    def test_an_annotation_that_python_cannot_read_is_refused(self) -> None:
+        def local(x: "gd.float32[absent]"):  # type: ignore[name-defined]
+            return x
+
+        with pytest.raises(gd.BuildError, match="an annotation cannot be read: name 'absent' is not defined") as caught:
+            gd.model(local)
+        assert "test_building.py" in str(caught.value)
 
     def test_star_parameters_cannot_be_inputs(self) -> None:
         with pytest.raises(gd.BuildError, match=r"\*xs cannot be inputs; name each one"):

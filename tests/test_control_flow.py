@@ -198,6 +198,31 @@ def test_what_is_no_branch_is_refused(keywords: dict[str, Any], message: str) ->
     assert line_of(test_what_is_no_branch_is_refused, "op.If(c") in str(caught.value)
 
 
+def test_bodies_are_given_by_name() -> None:
+    x, c = matrix(), flag()
+    with pytest.raises(gd.SignatureError, match="If: bodies are given by name, as then_branch=, else_branch=, not by"):
+        op.If(c, lambda: x, lambda: x)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(gd.SignatureError, match="Loop: bodies are given by name, as body=, not by place"):
+        op.Loop(3, None, lambda i, going, state: (going, state), x)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_number_that_does_not_fit_names_the_operator_and_the_line() -> None:
+    with pytest.raises(gd.SignatureError) as caught:
+        op.Loop(3.5, None, matrix(), body=lambda i, going, state: (going, state))
+    assert str(caught.value).startswith("Loop: input 'M': 3.5 does not fit int64")
+    assert line_of(test_a_number_that_does_not_fit_names_the_operator_and_the_line, "op.Loop(3.5") in str(caught.value)
+
+
+def test_dimensions_are_counts_states_and_results() -> None:
+    x = matrix()
+    rows = x.shape[0]
+    total, state = op.Loop(rows, None, 0, [rows, 7], body=lambda i, going, t, s: (True, t + rows, s + 1))
+    chosen = op.If(flag(), then_branch=lambda: rows * 2, else_branch=lambda: 0)
+    count = len(X)
+    found = run((total, state, chosen, rows), x=X, c=True)
+    assert [array.tolist() for array in found] == [count * count, [2 * count, 7 + count], 2 * count, count]
+
+
 # Loops
 
 
@@ -480,6 +505,11 @@ def test_a_body_for_each_element_of_a_sequence() -> None:
     np.testing.assert_array_equal(found[0], [X * 2, X * 2 + 2])
     np.testing.assert_array_equal(found[1], [X * 3, X * 3 + 3])
     np.testing.assert_array_equal(found[2], [X + 30, X + 42])
+
+
+def test_a_tensor_is_no_sequence_to_map() -> None:
+    with pytest.raises(gd.SignatureError, match=r"SequenceMap: input_sequence is float32\['n', 3\], and a sequence is"):
+        op.SequenceMap(matrix(), body=lambda row: row)
 
 
 # Attention

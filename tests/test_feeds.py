@@ -94,6 +94,11 @@ def test_an_input_given_twice() -> None:
     assert refusal(linear, FULL, FULL, FULL, x=FULL) == "model 'linear': input 'x' is given by place and by name"
 
 
+def test_a_call_takes_no_dict() -> None:
+    feeds = {"a": FULL, "x": FULL, "b": FULL}
+    assert refusal(linear, feeds) == "model 'linear' is called on arrays; with a dict by name, write model.run(feeds)"
+
+
 def test_run_takes_a_dict() -> None:
     with pytest.raises(gd.FeedError, match="run takes a dict of arrays by input name, not list"):
         linear.run([FULL, FULL, FULL])

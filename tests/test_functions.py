@@ -1,7 +1,9 @@
 """Local functions: one FunctionProto for each body, called as one node, and their calls expanded."""
 
 import inspect
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -417,6 +419,19 @@ def test_a_function_does_not_call_itself() -> None:
         even(matrix())
     with pytest.raises(gd.BuildError, match="function 'my::odd' calls itself"):
         odd(matrix())
+
+
+def test_threads_that_trace_one_function_do_not_take_each_other_for_recursion() -> None:
+    together = threading.Barrier(2)
+
+    @gd.function(domain="my")
+    def slow(a: gd.Tensor) -> gd.Tensor:
+        together.wait(timeout=20)
+        return a + 1
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda size: slow(gd.input("x", gd.float32[size])).shape, [2, 3]))
+    assert found == [(2,), (3,)]
 
 
 def test_two_functions_of_one_name_are_refused() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphdsl as gd
+from graphdsl import op
 
 
 @pytest.fixture
@@ -137,6 +138,8 @@ def test_what_is_read_as_a_dtype(spec: Any, expected: str) -> None:
             lambda: gd.input("x", gd.float32[2]).astype("flot32"),
             "'flot32' is not a dtype that ONNX has; did you mean 'float32'?",
         ),
+        (lambda: gd.float32[True], "a dimension is an int, a name or None, not True (bool)"),
+        (lambda: gd.float32[np.array([3, 4])], "a dimension is an int, a name or None, not array([3, 4]) (ndarray)"),
         (lambda: gd.float32(3), "float32 is a dtype, not a function"),
         (lambda: gd.constant(np.zeros(2, "datetime64[s]")), "is not a dtype that ONNX has"),
         (lambda: gd.map_of(gd.float32, gd.int64), "a map's key is an integer or string dtype, not float32"),
@@ -147,6 +150,88 @@ def test_what_is_no_type_is_refused(make: Callable[[], Any], message: str) -> No
     with pytest.raises(gd.TypeSpecError) as caught:
         make()
     assert message in str(caught.value)
+
+
+def test_sizes_are_integers_of_numpy_too() -> None:
+    assert gd.float32[np.int64(3)] is gd.float32[3]
+    assert gd.float32[np.uint8(2), "n"].shape == (2, "n")
+
+
+def test_an_attribute_that_tensors_lack_says_what_to_write(x: gd.Tensor) -> None:
+    def refusal(name: str) -> str:
+        with pytest.raises(gd.UnsupportedAttribute) as caught:
+            getattr(x, name)
+        first, line = str(caught.value).splitlines()
+        assert "test_handle.py" in line
+        return first
+
+    assert refusal("softmax") == "a tensor has no 'softmax'; write op.Softmax(t)"
+    assert refusal("reduce_sum") == "a tensor has no 'reduce_sum'; write op.ReduceSum(t)"
+    assert refusal("permute") == "a tensor has no 'permute'; write t.transpose(...)"
+    assert refusal("shpe") == "a tensor has no 'shpe'; did you mean 'shape'?"
+    assert refusal("zzzz") == "a tensor has no 'zzzz'"
+    assert not hasattr(x, "softmax") and not hasattr(x, "_repr_html_")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda t, item: t + item,
+        lambda t, item: t - item,
+        lambda t, item: t // item,
+        lambda t, item: t % item,
+        lambda t, item: t**item,
+        lambda t, item: t < item,
+        lambda t, item: t.astype(gd.uint8) << item,
+    ],
+)
+def test_what_is_no_operand_is_refused(x: gd.Tensor, use: Callable[..., Any]) -> None:
+    class Foreign:
+        def __array__(self) -> np.ndarray:
+            return np.ones(3)
+
+        def __repr__(self) -> str:
+            return "foreign"
+
+    with pytest.raises(gd.SignatureError, match="an operand is a tensor, an array or a number, got None"):
+        use(x, None)
+    with pytest.raises(gd.SignatureError, match=r"got foreign \(Foreign\); write np.asarray\(...\)\n.*test_handle.py"):
+        use(x, Foreign())
+
+
+@pytest.mark.parametrize("size", [3, 300_000])  # copied and held
+def test_a_mask_is_never_lost(x: gd.Tensor, size: int) -> None:
+    masked = np.ma.array(np.ones((size, 1), np.float32), mask=True)
+    calls: list[Callable[[], Any]] = [
+        lambda: gd.constant(masked),
+        lambda: gd.constant(masked, dtype=gd.float16),
+        lambda: x + masked,
+        lambda: x // masked,
+        lambda: op.Add(x, masked),
+        lambda: op.If(x.sum() > 0, then_branch=lambda: masked, else_branch=lambda: x),
+    ]
+    for call in calls:
+        with pytest.raises(gd.SignatureError, match=r"a masked array would lose its mask; write array.filled\(...\)"):
+            call()
+
+
+def test_what_is_refused_of_a_tensor_names_the_line(x: gd.Tensor) -> None:
+    sequence = op.SequenceConstruct(x)
+    refused: list[Callable[[], Any]] = [
+        lambda: (x + 1).named(""),
+        lambda: (x + 1).named("a").named("b"),
+        lambda: sequence.shape,
+        lambda: sequence.dtype,
+    ]
+    for call in refused:
+        with pytest.raises(gd.GraphError, match=r"test_handle\.py"):
+            call()
+
+
+def test_numpys_own_functions_are_not_the_users_line(x: gd.Tensor) -> None:
+    with pytest.raises(gd.FrozenValueError) as caught:
+        np.sum([x, x])
+    assert "test_handle.py" in str(caught.value)
 
 
 def test_python_numbers_adopt_and_arrays_keep() -> None:

@@ -261,7 +261,7 @@ def test_parts_of_several_models_join_after_what_the_messages_say() -> None:
     new = gd.load(
         parsed("g (float[4] x) => (float[4] y) <int64[1] a = {0}> { h = Unsqueeze (x, a) y = Squeeze (h, a) }")
     )
-    with pytest.raises(gd.BuildError, match=r"two inputs have this name; gd\.rename gives those of a model others"):
+    with pytest.raises(gd.BuildError, match=r"two inputs have this name; give one another, with gd\.rename where a"):
         gd.build({"z": old["y"] + new["y"]}, opset=17)
     other = gd.rename(old, {"x": "image"})
     with pytest.raises(gd.OpsetError, match=r"for a model of an older opset, write gd\.convert_opset\(model, 14\)"):

@@ -256,7 +256,7 @@ def test_a_refused_attribute_is_seen_on_the_class() -> None:
 
 
 def test_what_is_no_attribute_of_an_array_is_none_of_a_tensor() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'summ'"):
+    with pytest.raises(AttributeError, match="a tensor has no 'summ'; did you mean 'sum'"):
         gd.input("x", gd.float32[2, 3]).summ  # noqa: B018
 
 

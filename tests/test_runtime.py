@@ -263,6 +263,39 @@ def test_an_unknown_option_or_provider_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"options": {"intra_op_num_threads": "one"}}, "the option 'intra_op_num_threads' is int, as 0; got 'one'"),
+        (
+            {"options": {"graph_optimization_level": "NONE"}},
+            "the option 'graph_optimization_level' is one of ORT_DISABLE_ALL, ",
+        ),
+        (
+            {"options": {"add_free_dimension_override_by_name": 3}},
+            "the option 'add_free_dimension_override_by_name' is a method, called with the value, or with several in",
+        ),
+        ({"options": {"register_custom_ops_library": "no.so"}}, "ONNX Runtime refuses the option 'register_custom_ops"),
+        ({"options": ["a"]}, "options is a dict of ONNX Runtime's session options by name, as in "),
+        ({"options": onnxruntime.SessionOptions()}, "options is a dict of ONNX Runtime's session options by name"),
+        ({"providers": 3}, "providers is a list of ONNX Runtime's execution providers, each a name or (name, options)"),
+        ({"providers": [3]}, "providers is a list of ONNX Runtime's execution providers, "),
+    ],
+)
+def test_an_option_or_provider_of_another_kind_is_refused(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(gd.GraphError) as caught:
+        identity(gd.float32["n"]).run({"x": [1]}, **keywords)
+    assert str(caught.value).startswith(message)
+    assert "test_runtime.py" in str(caught.value)
+
+
+def test_a_dtype_that_the_runtime_has_no_tensors_of_runs_in_the_reference() -> None:
+    model = identity(gd.complex64["n"])
+    with pytest.raises(gd.RunError, match=r"has no tensors of complex64; .*providers=.reference.\)\n.*test_runtime"):
+        model(np.ones(2, np.complex64))
+    assert model.run({"x": np.ones(2, np.complex64)}, providers="reference")["y"].tolist() == [1, 1]
+
+
 def test_a_session_lives_as_long_as_its_model() -> None:
     model = gd.build({"y": gd.input("x", gd.float32["n"]) * 2})
     model([1])

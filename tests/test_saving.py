@@ -302,6 +302,12 @@ def test_a_device_is_no_file(tmp_path: Path) -> None:
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 
+@pytest.mark.parametrize("path", [".", "", "a\0b"])
+def test_what_names_no_file_is_refused(path: str) -> None:
+    with pytest.raises(gd.SaveError, match=r"cannot be written to .*: that names no file\n.*test_saving.py"):
+        gd.build(gd.input("x", gd.float32[2]) + 1).save(path)
+
+
 def test_what_is_no_path_is_refused(tmp_path: Path) -> None:
     model: Any = linear_func
     assert refused(lambda: model.save(3), tmp_path) == "a path is a str or a Path, not 3"

@@ -336,14 +336,17 @@ def _lift(trace: Trace, schema: Schema, index: int, item: Any, values: list[Valu
     formal = schema.input(index)
     try:
         if isinstance(item, (np.ndarray, np.generic)):
-            return lifting.shared(np.asarray(item), site)
-        if isinstance(item, (list, tuple, Dim)) and (natural := _computed_dtype(item)) is not None:
+            return lifting.shared(lifting.as_array(item), site)
+        if isinstance(item, (list, tuple, Dim)) and (natural := computed_dtype(item)) is not None:
             return measuring.lift(trace, item, _adopted(schema, index, item, values, natural), site)
         if not isinstance(item, (bool, int, float, complex, str, bytes, list, tuple)):
             raise SignatureError(f"expected a tensor, an array or a number, got {_shown(item)}")
         return lifting.adopt(item, _adopted(schema, index, item, values))
     except (TypeSpecError, SignatureError) as error:
-        raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}" + at(site)) from None
+        hint = ""
+        if formal.variadic and isinstance(item, (list, tuple)) and any(isinstance(one, Handle) for one in item):
+            hint = f"; the inputs of {schema.name} are given one by one, as in {schema.name}(*tensors, ...)"
+        raise SignatureError(f"{schema.label}: input {formal.name!r}: {error}{hint}" + at(site)) from None
     except GraphError:  # of what computes a dimension
         raise
     except ValueError as error:  # ragged lists
@@ -380,7 +383,7 @@ def _dtypes(texts: frozenset[str]) -> frozenset[DType]:
     return frozenset(kind.dtype for kind in map(from_text, texts) if isinstance(kind, TensorType))
 
 
-def _computed_dtype(item: Any) -> DType | None:
+def computed_dtype(item: Any) -> DType | None:
     """The dtype that a dimension, or a list that holds dimensions or tensors, has of its own; None for other values."""
     found: DType | None = None
     for element in (item,) if isinstance(item, Dim) else item:
@@ -388,11 +391,12 @@ def _computed_dtype(item: Any) -> DType | None:
             found = found or int64
         elif isinstance(element, Handle):
             return element.dtype
-        elif isinstance(element, (list, tuple)) and _computed_dtype(element) is not None:
+        elif isinstance(element, (list, tuple)) and computed_dtype(element) is not None:
             raise SignatureError("lists in a list that hold tensors or dimensions are no tensor; write np.stack")
     return found
 
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    hint = "; write np.asarray(...)" if hasattr(value, "__array__") else ""
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__}){hint}"

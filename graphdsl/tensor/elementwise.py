@@ -48,8 +48,17 @@ def refuse(what: str, instead: str) -> NoReturn:
 
 
 def is_operand(item: object) -> bool:
-    """Whether operators take it: a tensor, a dimension, an array, a Python number, text or a list."""
-    return isinstance(item, _OPERANDS)
+    """Whether operators take it: a tensor, a dimension, an array, a Python number, text or a list.
+
+    Raises:
+        SignatureError: it is None, or an array of another library, with which no operator of theirs can help.
+    """
+    if isinstance(item, _OPERANDS):
+        return True
+    if item is None or hasattr(item, "__array__"):
+        got = f"{item!r} ({type(item).__name__})" + ("" if item is None else "; write np.asarray(...)")
+        raise SignatureError(f"an operand is a tensor, an array or a number, got {got}" + at(caller()))
+    return False
 
 
 def same_dtype(what: str, *tensors: "Elementwise") -> DType:
@@ -84,7 +93,7 @@ class Elementwise(Handle):
             if isinstance(other, Dim):
                 size = self._size_of(other)
                 left, right = (left, size) if other is right else (size, right)
-            elif not isinstance(other, _OPERANDS):
+            elif not is_operand(other):
                 return NotImplemented
         return type(self)(emit_binary(name, left, right))
 
@@ -115,7 +124,7 @@ class Elementwise(Handle):
         site = caller()
         try:
             if isinstance(operand, (np.ndarray, np.generic)):
-                return type(self)(lifting.shared(np.asarray(operand), site))
+                return type(self)(lifting.shared(lifting.as_array(operand), site))
             if isinstance(operand, _PYTHON):
                 return type(self)(lifting.adopt(operand, self.dtype))
         except (SignatureError, TypeSpecError, ValueError) as error:  # a ValueError: a ragged list
@@ -126,7 +135,7 @@ class Elementwise(Handle):
     def _pair(self, name: str, left: Operand, right: Operand) -> tuple[Any, Any] | None:
         """Both operands of an operator that becomes several nodes as tensors of one dtype; None for no operand."""
         other = right if left is self else left
-        if not isinstance(other, _OPERANDS):
+        if not is_operand(other):
             return None
         if self._kind == "bool":
             _refuse_bool(name)
@@ -282,7 +291,7 @@ class Elementwise(Handle):
     # Comparison: elementwise, as in NumPy; for identity there is t.is_same(u)
 
     def _equal(self, other: object) -> Any:
-        result = self._binary("Equal", self, other)
+        result = NotImplemented if other is None else self._binary("Equal", self, other)
         if result is NotImplemented:  # else Python would answer by identity: a silent False
             refuse(
                 f"a tensor compared with {other!r} ({type(other).__name__})",
@@ -357,7 +366,7 @@ class Elementwise(Handle):
         return self._emit("Not" if self._kind == "bool" else "BitwiseNot", self)
 
     def _shift(self, direction: str, left: Operand, right: Operand) -> Any:
-        if not isinstance(right if left is self else left, _OPERANDS):
+        if not is_operand(right if left is self else left):
             return NotImplemented
         if self._kind == "bool":
             refuse("shifts of bool tensors", "cast first, as in t.astype(gd.uint8)")

@@ -83,7 +83,7 @@ class Handle:
             NameConflict: it has another name already, or a model holds it.
         """
         if not isinstance(name, str) or not name:
-            raise UnsupportedError(f"a tensor's name is a non-empty str, not {name!r}")
+            raise UnsupportedError(f"a tensor's name is a non-empty str, not {name!r}" + at(caller()))
         give_name(self._v, name)
         return self
 
@@ -141,5 +141,5 @@ class Handle:
 
 def _no_tensor(what: str, kind: Type | None) -> str:
     if kind is None:
-        return f"the {what} is not known, because the type of this tensor is not"
-    return f"{kind!r} has no {what}; it is not a tensor"
+        return f"the {what} is not known, because the type of this tensor is not" + at(caller())
+    return f"{kind!r} has no {what}; it is not a tensor" + at(caller())

@@ -18,6 +18,17 @@ _COPIED = 64 * 1024
 _shared: "weakref.WeakValueDictionary[tuple[Any, ...], Constant]" = weakref.WeakValueDictionary()
 
 
+def as_array(item: Any) -> np.ndarray:
+    """What a user gave, as an array.
+
+    Raises:
+        SignatureError: it is a masked array, whose mask would be lost.
+    """
+    if isinstance(item, np.ma.MaskedArray):
+        raise SignatureError("a masked array would lose its mask; write array.filled(...)")
+    return np.asarray(item)
+
+
 def constant(array: np.ndarray, site: Site | None, name: str | None = None) -> Constant:
     """A new constant of an array, which is copied only if it is small.
 
@@ -84,7 +95,7 @@ def adopt(value: Any, dtype: DType) -> Constant:
 
 
 def _adopt(value: Any, dtype: DType) -> np.ndarray:
-    array = np.asarray(value)
+    array = as_array(value)
     if dtype is string and array.dtype.kind in "US":  # NumPy's text has lost zero characters at the end
         array = np.asarray(value, object)
     if array.dtype.kind == "O" and dtype is not string:

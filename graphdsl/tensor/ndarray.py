@@ -1,11 +1,12 @@
 """The rest of what NumPy's arrays have: what needs no node, what is one, and what tensors refuse with advice."""
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ..dims import Axis, Dim
-from ..errors import UnsupportedAttribute
+from ..errors import UnsupportedAttribute, nearest
+from ..schemas import operators
 from ..sites import at, caller
 from .elementwise import Elementwise, Operand, refuse
 from .handle import Handle
@@ -32,10 +33,31 @@ _SAVE = "build a model of it and write model.save(path)"
 _ORDERED = "write t.sort() or t.argsort(), or op.TopK for the first few"
 
 
+_ELSEWHERE = {
+    "permute": "write t.transpose(...)",
+    "expand_dims": "write t[:, None] or np.expand_dims(t, axis)",
+    "numpy": "build a model and call it, or read t.value of a constant",
+}
+"""What arrays of other libraries have, and NumPy writes otherwise."""
+
+
 class NdArray(Elementwise):
     """Attributes and small methods of NumPy's arrays."""
 
     __slots__ = ()
+
+    if not TYPE_CHECKING:  # type checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            refused = getattr(type(self), name, None)
+            if isinstance(refused, Refused):  # what it raised has led here
+                refused.__get__(self)
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            called = {known.lower(): known for known in operators("")}.get(name.replace("_", "").lower())
+            instead = _ELSEWHERE.get(name) or (f"write op.{called}(t)" if called else "")
+            hint = f"; {instead}" if instead else nearest(name, [known for known in dir(type(self)) if known[0] != "_"])
+            raise UnsupportedAttribute(f"a tensor has no {name!r}{hint}" + at(caller()))
 
     @property
     def ndim(self) -> int:
