@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from .ir import Graph, Input, ModelData, Node, NodeInfo, Output, Value, adopt_outputs, make_node
+from .ir import Graph, Input, ModelData, Node, NodeInfo, Output, Value, make_node
 from .loading import LoadedTrace, LoadedValue
 from .tensor.calling import Trace
 from .transforming import graph_trace
@@ -50,8 +50,8 @@ def copied_nodes(
         if attributes and node.bodies:
             attributes, info = _with_bodies(node, values, trace, names)
         if lazily:
-            new = make_node(node.schema, inputs, attributes, (), trace, node.site, info)
-            adopt_outputs(new, tuple([_unsettled(value, trace) for value in node.outputs]))
+            types = tuple([v.type_so_far if isinstance(v, LoadedValue) else v.type for v in node.outputs])
+            new = make_node(node.schema, inputs, attributes, types, trace, node.site, info, LoadedValue)
         else:
             types = tuple([value.type for value in node.outputs])
             new = make_node(node.schema, inputs, attributes, types, trace, node.site, info)
@@ -92,14 +92,6 @@ def copied_graph(graph: Graph, values: dict[Value, Value], trace: Trace, names: 
         initializers=tuple([values.get(value, value) for value in graph.initializers]),
         declared=MappingProxyType({values.get(value, value): raw for value, raw in graph.declared.items()}),
     )
-
-
-def _unsettled(old: Value, trace: Trace) -> LoadedValue:
-    """A value of the type that another has, if that is known by now."""
-    made = LoadedValue(None, trace, None, 0)  # type: ignore[arg-type]
-    made.index = old.index
-    made.type = old.type_so_far if isinstance(old, LoadedValue) else old.type
-    return made
 
 
 def _with_bodies(

@@ -187,6 +187,7 @@ class _NodeFields:
         owner: object,
         site: Site | None,
         info: NodeInfo | None = None,
+        kind: type[Value] = Value,
     ) -> None:
         self.schema = schema
         self.inputs = inputs
@@ -196,9 +197,9 @@ class _NodeFields:
         self.info = info
         node: Any = self
         if len(types) == 1:  # nearly all
-            self.outputs: tuple[Value, ...] = (Value(types[0], node, 0, owner),)
+            self.outputs: tuple[Value, ...] = (kind(types[0], node, 0, owner),)
         else:
-            self.outputs = tuple([Value(kind, node, i, owner) for i, kind in enumerate(types)])
+            self.outputs = tuple([kind(each, node, i, owner) for i, each in enumerate(types)])
         # from here on it is frozen; going around a frozen class field by field would cost twice as much
         self.__class__ = Node
 
@@ -230,8 +231,8 @@ class Node(_NodeFields):
         for value in self.attributes.values():
             if isinstance(value, Graph):
                 found.append(value)
-            elif isinstance(value, tuple):
-                found.extend(item for item in value if isinstance(item, Graph))
+            elif isinstance(value, tuple) and value and isinstance(value[0], Graph):
+                found.extend(value)
         return tuple(found)
 
     def __repr__(self) -> str:
@@ -239,23 +240,11 @@ class Node(_NodeFields):
 
 
 make_node = cast("Callable[..., Node]", _NodeFields)
-"""The one place where nodes are made: `make_node(schema, inputs, attributes, types, owner, site, info=None)`.
+"""The one place where nodes are made: `make_node(schema, inputs, attributes, types, owner, site, info, kind)`.
 
-What it is given must have been checked, as tensor/calling.py does.
+What it is given must have been checked, as tensor/calling.py does; `kind` is the class of the outputs, `Value` unless a
+file is loaded, and `info` may be left out too.
 """
-
-
-def adopt_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
-    """Give a node that was made without outputs those that a loader made for it."""
-    for value in outputs:
-        value.node = node
-    return give_outputs(node, outputs)
-
-
-def give_outputs(node: Node, outputs: tuple[Value, ...]) -> Node:
-    """Give a node that was made without outputs those that were made as its own."""
-    object.__setattr__(node, "outputs", outputs)
-    return node
 
 
 def adopt_origin(node: Node, site: Site | None, info: NodeInfo) -> None:

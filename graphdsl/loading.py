@@ -46,7 +46,6 @@ from .ir import (
     Output,
     Reference,
     Value,
-    give_outputs,
     make_node,
 )
 from .models import Model
@@ -87,18 +86,18 @@ class LoadedValue(Value):
 
     __slots__ = ("_type",)
 
-    def __init__(self, name: str | None, owner: LoadedTrace, node: Node | None, index: int) -> None:
-        self._type: Type | None = None
+    def __init__(self, type: Type | None, node: Node | None, index: int, owner: object) -> None:
+        self._type = type
         self.node = node
         self.index = index
         self.owner = owner
-        self.name = name
+        self.name = None
 
     @property
     def type(self) -> Type | None:
         """The type; None where it cannot be known."""
         if self._type is None:
-            self.owner.settle()  # type: ignore[attr-defined]
+            self.owner.settle()  # type: ignore[attr-defined]  # a LoadedTrace
         return self._type
 
     @type.setter
@@ -347,14 +346,14 @@ class _Loader:
         waiting = list(protos)
         made: list[Node] = []
         for proto in waiting:
-            names = tuple(proto.input)
+            names = tuple(proto.input[:])  # a slice, as a list, is made faster than one by one
             inputs = _inputs(names, scope)
             if inputs is None:
                 break
             attributes = self._attributes(proto, None) if proto.attribute else NO_ATTRIBUTES
             if attributes is None:
                 break
-            kept = Kept(proto.SerializeToString(), attributes, names, tuple(proto.output), True)
+            kept = Kept(proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True)
             made.append(self._node(proto, inputs, kept, trace, scope))
         made += [self._node_with_bodies(proto, trace, scope) for proto in _sorted(waiting[len(made) :])]
         return tuple(made)
@@ -427,19 +426,17 @@ class _Loader:
             info = NodeInfo(name, doc, metadata)
         else:
             info = NodeInfo(name, doc, (), kept)
-        node = make_node(schema, inputs, kept.attributes, (), trace, None, info)
+        node = make_node(schema, inputs, kept.attributes, (None,) * len(kept.outputs), trace, None, info, LoadedValue)
         values = scope.values
-        outputs: list[Value] = []
-        for name in kept.outputs:
-            value = LoadedValue(name or None, trace, node, len(outputs))
-            outputs.append(value)
+        for name, value in zip(kept.outputs, node.outputs, strict=True):
             if name:
                 if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
                 if not isinstance(name, str):
                     checked_text(proto)
+                value.name = name
                 values[name] = value
-        return give_outputs(node, tuple(outputs))
+        return node
 
     def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
         inner = LoadedTrace(f"the body {proto.name!r} of {node.op_type}", trace, None)
@@ -678,7 +675,7 @@ _HOLDS_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 def settle_types(graph: Graph) -> None:
     """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
     for node in graph.nodes:
-        for body in node.bodies:
+        for body in node.bodies if node.attributes else ():
             try:
                 kinds = () if node.schema.is_bare else input_types(node.schema, node.inputs, node.attributes)
             except ValueError:  # attributes that contradict the inputs, as gd.check says

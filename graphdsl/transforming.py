@@ -4,7 +4,7 @@ What is untouched is reused as it is; what depends on a change is made anew; wha
 cost is linear in the nodes, whatever is replaced.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from .ir import (
     Input,
     ModelData,
     Node,
+    NodeInfo,
     Output,
     Value,
     make_node,
@@ -36,11 +37,11 @@ from .models import Model
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
-from .tensor.calling import ROOT, Trace, tracing
+from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
 from .types import OptionalType, SequenceType, TensorType, Type, from_proto
-from .walk import Survey, captured, constants, dependencies, functions, operators
+from .walk import Survey, captured, dependencies, functions, operators, used
 
 M = TypeVar("M", bound=ModelData)
 
@@ -120,12 +121,12 @@ def sweep(
         imports = _at_opset(function.opset_imports, opset if "" in function.opset_imports else None)
         with undisturbed(), schemas.opset_forced(opset or own):
             start = (bodies or {}).get(function, function.graph)
-            graph = _Sweep(visit, swept, follow, finish, same_types).graph(start, dict(given))
+            graph = _Sweep(visit, swept, follow, finish, given, same_types).graph(start, dict(given))
         if graph is not start or imports is not function.opset_imports:
             swept[function] = _called(replace(function, graph=graph, opset_imports=imports), function, model)
     imports = _at_opset(model.opset_imports, opset)
     with undisturbed(), schemas.opset_forced(opset or version):
-        graph = _Sweep(visit, swept, follow, finish, same_types).graph(model.graph, dict(given), is_body=False)
+        graph = _Sweep(visit, swept, follow, finish, given, same_types).graph(model.graph, dict(given), is_body=False)
     if graph is model.graph and not swept and imports is model.opset_imports:
         return model
     kept = tuple(swept[f].function if f in swept else f for f in model.functions)
@@ -209,15 +210,19 @@ class _Sweep:
         functions: Mapping[Function, Schema],
         follow: Callable[[Node, Node], None] | None,
         finish: Callable[[Graph], Graph] | None,
+        given: Mapping[Value, Value],
         same_types: bool,
     ) -> None:
         self._finish = finish
         self._same_types = same_types
+        self._retyped: set[Value | None] = set()
+        """The values that others of another type take the places of."""
         self._visit = visit
         self._follow = follow
         self._functions = functions
         self._present: set[Node | Value] = set()
         """The nodes met so far, and the inputs of the graphs around."""
+        self._compare(given.keys(), given.values())
 
     def graph(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool = True) -> Graph:
         """A graph with its nodes visited; `outer` says what stands for the values of enclosing graphs."""
@@ -240,39 +245,41 @@ class _Sweep:
                 if found is None:
                     nodes.append(current)
                     present.add(current)
-                    if current is not node:
-                        changed = True
-                        values.update(zip(node.outputs, current.outputs, strict=True))
+                    changed = changed or current is not node
                     continue
                 made = made_since(mark, found, current)
                 self._check_scope(made, found, current)
                 nodes += made
                 present.update(made)
                 changed = True
+                values.update(zip(node.outputs, found, strict=True))
+                self._compare(node.outputs, found)
                 for old, value in zip(node.outputs, found, strict=True):
-                    values[old] = value
                     hand_on_name(old, value)
         outputs = tuple([_renamed(output, values, is_body=is_body) for output in graph.outputs])
         listed = tuple(dict.fromkeys([values.get(value, value) for value in graph.initializers]))
         if not changed and outputs == graph.outputs and listed == graph.initializers:
             return graph
-        kept = without_dead(nodes, graph, [value for _, value in outputs])
+        ends = [value for _, value in outputs]
+        before = used(graph)
+        unneeded = [value for node in graph.nodes if before.isdisjoint(node.outputs) for value in node.outputs]
+        live = live_nodes(nodes, [*ends, *[values.get(value, value) for value in unneeded]])
+        kept = [node for node in nodes if node in live]
         for node in kept:
             for value in node.outputs:
                 if value.name is None:
                     value.name = SEALED
-        ends = [value for _, value in outputs]
         free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
         said = _declared(graph, values)
         result = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed, declared=said)
-        return _without_unused(result, graph) if listed else result
+        return _without_unused(result, before) if listed else result
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
         attributes = node.attributes
         inputs = node.inputs
         if not values.keys().isdisjoint(inputs):
-            inputs = tuple([None if value is None else values.get(value, value) for value in inputs])
+            inputs = tuple(map(values.get, inputs, inputs))  # type: ignore[arg-type]
         if attributes and node.bodies:
             bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
             if any(bodies[name] is not attributes[name] for name in bodies):
@@ -280,10 +287,21 @@ class _Sweep:
         schema = self._functions.get(node.schema.function, node.schema) if node.schema.function else node.schema
         if inputs is node.inputs and attributes is node.attributes and schema is node.schema:
             return node
-        new = called_again(node, schema, inputs, attributes, trace, same_types=self._same_types)
+        alike = schema is node.schema and self._retyped.isdisjoint(node.inputs)
+        if self._same_types or (alike and attributes is node.attributes and _is_typed_by_types(schema)):
+            new = _moved(node, schema, inputs, attributes, trace)
+        else:
+            new = _inferred(node, schema, inputs, attributes, trace, alike=alike)
+            self._compare(node.outputs, new.outputs)
+        values.update(zip(node.outputs, new.outputs, strict=True))
         if self._follow is not None:
             self._follow(node, new)
         return new
+
+    def _compare(self, replaced: Iterable[Value], by: Iterable[Value]) -> None:
+        """Note which values have other types than those whose places they take."""
+        if not self._same_types:
+            self._retyped.update([old for old, new in zip(replaced, by, strict=True) if not _is_alike(new, old)])
 
     def _check_scope(self, made: Sequence[Node], found: Sequence[Value], root: Node) -> None:
         """Refuse what builds on tensors that are not made before the node that it replaces."""
@@ -308,43 +326,58 @@ class _Sweep:
         return value
 
 
-def called_again(
+def called_again(node: Node, inputs: Sequence[Value | None]) -> Node:
+    """A node on other inputs, in the current trace; its types are inferred again where they may be others."""
+    alike, trace = all(map(_is_alike, inputs, node.inputs)), current_trace()
+    if alike and _is_typed_by_types(node.schema):
+        return _moved(node, node.schema, tuple(inputs), node.attributes, trace)
+    return _inferred(node, node.schema, tuple(inputs), node.attributes, trace, alike=alike)
+
+
+def _is_alike(new: Value | None, old: Value | None) -> bool:
+    """Whether a value has the type of the one whose place it takes, as far as that was known."""
+    if new is None or old is None:
+        return new is old
+    return new is old or old.type is None or new.type is old.type
+
+
+def _is_typed_by_types(schema: Schema) -> bool:
+    """Whether the types of an operator's outputs depend on nothing of its inputs but their types."""
+    return schema.rule is None and schema.name not in READS
+
+
+def _moved(
+    node: Node, schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], trace: Trace
+) -> Node:
+    """A node on other inputs, of the same types: what was known of its outputs holds, as a file may declare it."""
+    types = [value.type for value in node.outputs]
+    made = make_node(schema, inputs, attributes, types, trace, node.site, _info(node, attributes))
+    for before, after in zip(node.outputs, made.outputs, strict=True):
+        after.name = before.name or None
+    return made
+
+
+def _inferred(
     node: Node,
     schema: Schema,
-    inputs: Sequence[Value | None],
+    inputs: tuple[Value | None, ...],
     attributes: Mapping[str, Any],
     trace: Trace,
     *,
-    same_types: bool = False,
+    alike: bool,
 ) -> Node:
-    """A node on other inputs, of which the types may be known more exactly.
+    """A node on other inputs, with its types inferred; where nobody can, and the inputs are `alike`, they stay.
 
-    Where they are the same, as with `same_types` they are known to be, what was known of the outputs still holds: what
-    a file declares of an operator that nobody can infer. A call that inference refuses comes from a file, and runtimes
-    may run it all the same, so it stays too.
+    A call that inference refuses comes from a file, and runtimes may run it all the same, so it stays too.
     """
-    info = node.info
-    if attributes is not node.attributes and info is not None and info.kept is not None:
-        info = info._replace(kept=info.kept._replace(attributes=attributes))  # the bytes are those without bodies
-    alike = schema is node.schema
-    for new, old in zip(inputs, node.inputs, strict=True):
-        if new is not old and (new is None or old is None or (old.type is not None and new.type is not old.type)):
-            alike = False
-    types = [value.type for value in node.outputs]
-    by_types = schema.rule is None and schema.name not in READS and attributes is node.attributes
-    if same_types or (alike and by_types):
-        same = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info)
-        for before, after in zip(node.outputs, same.outputs, strict=True):
-            after.name = before.name or None
-        return same
     handles = [None if value is None else Tensor(value) for value in inputs]
     try:
-        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, info)
+        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, _info(node, attributes))
     except InferenceError:
         from_file = node.info is not None and node.info.kept is not None
         if not from_file or not _same_dtypes(inputs, node.inputs):
             raise
-        made = make_node(schema, tuple(inputs), attributes, types, trace, node.site, info).outputs
+        return _moved(node, schema, inputs, attributes, trace)
     for before, after in zip(node.outputs, made, strict=True):
         after.name = before.name or None
         if alike and after.type is None:
@@ -352,6 +385,14 @@ def called_again(
     found = made[0].node
     assert found is not None
     return found
+
+
+def _info(node: Node, attributes: Mapping[str, Any]) -> NodeInfo | None:
+    """What is known of a node, for one with these attributes: the bytes of a file are those without bodies."""
+    info = node.info
+    if attributes is node.attributes or info is None or info.kept is None:
+        return info
+    return info._replace(kept=info.kept._replace(attributes=attributes))
 
 
 def _same_dtypes(one: Iterable[Value | None], other: Iterable[Value | None]) -> bool:
@@ -447,20 +488,11 @@ def _renamed(output: Output, values: Mapping[Value, Value], *, is_body: bool) ->
     return output if value is old else Output(name or (old.name or None), value)
 
 
-def _without_unused(graph: Graph, old: Graph) -> Graph:
+def _without_unused(graph: Graph, before: Collection[Value | None]) -> Graph:
     """The graph without the listed constants that lost their last use."""
-    before, after = set(constants(old)), set(constants(graph))
+    after = used(graph)
     kept = tuple([v for v in graph.initializers if v in after or v not in before or isinstance(v, Input)])
     return graph if len(kept) == len(graph.initializers) else replace(graph, initializers=kept)
-
-
-def without_dead(nodes: list[Node], graph: Graph, ends: Iterable[Value]) -> list[Node]:
-    """The nodes that something needs, and those that nothing needed before."""
-    before = live_nodes(graph.nodes, [value for _, value in graph.outputs])
-    useless = {node for node in graph.nodes if node not in before}
-    kept = [value for node in nodes if node in useless for value in node.outputs]
-    live = live_nodes(nodes, [*ends, *kept])
-    return [node for node in nodes if node in live]
 
 
 def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
@@ -468,11 +500,9 @@ def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
     needed: set[Value | None] = set(ends)
     live: set[Node] = set()
     for node in reversed(nodes):
-        for value in node.outputs:
-            if value in needed:
-                live.add(node)
-                needed.update(node.inputs)
-                if node.attributes:
-                    needed.update(dependencies(node))
-                break
+        if not needed.isdisjoint(node.outputs):
+            live.add(node)
+            needed.update(node.inputs)
+            if node.attributes:
+                needed.update(dependencies(node))
     return live

@@ -1,6 +1,7 @@
 """Every traversal of a graph. None recurses over depth: creation order is already a topological order."""
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -11,13 +12,13 @@ from .types import Type
 _by_order = attrgetter("order")
 
 
-def dependencies(node: Node) -> Iterator[Value]:
+def dependencies(node: Node) -> list[Value]:
     """The values a node needs: its inputs, and what the bodies in its attributes capture."""
-    for value in node.inputs:
-        if value is not None:
-            yield value
-    for body in node.bodies:
-        yield from body.captures
+    needed = [value for value in node.inputs if value is not None]
+    if node.attributes:
+        for body in node.bodies:
+            needed += body.captures
+    return needed
 
 
 def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Node], list[Input]]:
@@ -209,6 +210,15 @@ def constants(graph: Graph) -> tuple[Constant, ...]:
             if isinstance(value, Constant):
                 found[value] = None
     return tuple(found)
+
+
+def used(graph: Graph) -> set[Value | None]:
+    """The values that the nodes and outputs of a graph and its bodies use; None too, where an input is absent."""
+    found: set[Value | None] = set()
+    for inner in graphs(graph):
+        found.update(chain.from_iterable([node.inputs for node in inner.nodes]))
+        found.update([value for _, value in inner.outputs])
+    return found
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:

@@ -1,9 +1,12 @@
 """How protobuf writes a field: for bytes that are put together without parsing them."""
 
+from functools import lru_cache
+
 _BYTES = 2
 """The wire type of messages, text and bytes."""
 
 
+@lru_cache(1 << 12)
 def field(number: int, length: int) -> bytes:
     """How a field of so many bytes starts."""
     return _varint(number << 3 | _BYTES) + _varint(length)

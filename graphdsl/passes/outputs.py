@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ..ir import ModelData, Node, Value
-from ..tensor.calling import current_trace
 from ..transforming import called_again, sweep
 
 M = TypeVar("M", bound=ModelData)
@@ -35,7 +34,7 @@ def made_under_their_names(model: M) -> M:
     def visit(node: Node) -> Sequence[Value] | None:
         if not any(value in wanted for value in node.outputs):
             return None
-        made = called_again(node, node.schema, node.inputs, node.attributes, current_trace())
+        made = called_again(node, node.inputs)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             new.name = wanted.get(old, old.name)
         return made.outputs

@@ -209,7 +209,7 @@ def _with_half_ends(model: Model) -> Model:
         if node.schema.label == "Cast" and node.attributes["to"] == float16.code and node.inputs[0] in twins:
             return (twins[node.inputs[0]],)
         inputs = [single(value) if value is not None and value in twins else value for value in node.inputs]
-        return called_again(node, node.schema, inputs, node.attributes, current_trace()).outputs
+        return called_again(node, inputs).outputs
 
     graph = model.graph
     declared: dict[Value, bytes] = dict(graph.declared)

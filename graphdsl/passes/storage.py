@@ -62,6 +62,6 @@ def initializers_to_constants(source: Source) -> Model:
             node_for(value) if isinstance(value, Constant) and value.array is not None else value
             for value in node.inputs
         ]
-        return called_again(node, node.schema, inputs, node.attributes, current_trace()).outputs
+        return called_again(node, inputs).outputs
 
     return made_under_their_names(sweep(opened(source), visit))

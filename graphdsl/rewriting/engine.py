@@ -1,7 +1,8 @@
 """The rewrite: rules applied in one linear sweep after another, until none fires."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
@@ -30,7 +31,7 @@ from ..walk import dependencies, graphs, is_random
 from .conditions import type_change
 from .generic import generic, untyped
 from .matching import Found, Matcher
-from .patterns import TracedPattern
+from .patterns import TracedPattern, makers
 from .writing import Recipe
 
 M = TypeVar("M", bound=ModelData)
@@ -129,7 +130,7 @@ class Engine:
         self._was: dict[Value, Value] = {}
         self._names: dict[Value, str] | None = None
         self._tables: dict[int, dict[tuple[str, str], list[_Entry]]] = {}
-        self._uses: dict[Value, int] = {}
+        self._uses: Counter[Value | None] = Counter()
         self._homes: dict[Node, Graph] = {}
         self._gone: set[Node] = set()
         """The nodes that were in use when the sweep began, and are no more."""
@@ -191,7 +192,7 @@ class Engine:
 
     def _sweep(self, model: M) -> M:
         bodies = {f: untyped(f.graph) for f in generic(model)}
-        self._uses, self._homes, self._gone = {}, {}, set()
+        self._uses, self._homes, self._gone = Counter(), {}, set()
         for part in _parts(model, bodies):
             for graph in graphs(part):
                 self._survey(graph)
@@ -199,18 +200,13 @@ class Engine:
 
     def _survey(self, graph: Graph) -> None:
         """Count the uses of a graph's values; an output counts twice, since it is never an inner value only."""
-        uses, homes = self._uses, self._homes
-        for node in graph.nodes:
-            homes[node] = graph
-            for value in node.inputs:
-                if value is not None:
-                    uses[value] = uses.get(value, 0) + 1
-            if node.attributes:
-                for body in node.bodies:
-                    for value in body.captures:
-                        uses[value] = uses.get(value, 0) + 1
+        uses = self._uses
+        self._homes.update(dict.fromkeys(graph.nodes, graph))
+        uses.update(chain.from_iterable([node.inputs for node in graph.nodes]))
+        for body in [body for node in graph.nodes if node.attributes for body in node.bodies]:
+            uses.update(body.captures)
         for _, value in graph.outputs:
-            uses[value] = uses.get(value, 0) + 2
+            uses[value] += 2
 
     def _use(self, node: Node, times: int) -> None:
         for value in dependencies(node):
@@ -278,8 +274,10 @@ class Engine:
         """Apply the first rule that fires on a node: the new values, and the nodes made for them."""
         if self._allowed is not None and node not in self._allowed:
             return None
-        for item, traced in table.get((node.schema.domain, node.schema.name), ()):
-            if not traced.may_fit(node):
+        entries = table.get((node.schema.domain, node.schema.name), ())
+        made_by = makers(node) if entries else ()
+        for item, traced in entries:
+            if not traced.may_fit(made_by):
                 continue
             matcher = Matcher(traced, self._homes)
             match = matcher.match(node)

@@ -176,22 +176,21 @@ class TracedPattern:
         self.nodes = _inner_first(self.roots)
         _mark_separate(self.nodes)
 
-    def may_fit(self, node: Node) -> bool:
+    def may_fit(self, makers: Sequence[str | None]) -> bool:
         """Whether the operators that make a node's inputs are those that the pattern needs, where it needs any."""
         for commutative, needed in self._needed:
             for index, names in needed:
-                places = (0, 1) if commutative else (index,)
-                if not any(_made_by(node, place) in names for place in places):
+                have = makers if commutative else makers[index : index + 1]
+                if names.isdisjoint(have):
                     break
             else:
                 return True
         return False
 
 
-def _made_by(node: Node, place: int) -> str | None:
-    """The operator that makes an input of a node, if one does."""
-    value = node.inputs[place] if place < len(node.inputs) else None
-    return value.node.schema.name if value is not None and value.node is not None else None
+def makers(node: Node) -> list[str | None]:
+    """The operators that make a node's inputs; None for an input that no node makes."""
+    return [None if value is None or value.node is None else value.node.schema.name for value in node.inputs]
 
 
 def _needed(pattern: NodePattern) -> list[tuple[int, frozenset[str]]]:
