@@ -7,6 +7,7 @@ cost is linear in the nodes, whatever is replaced.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 from weakref import WeakValueDictionary
@@ -166,6 +167,9 @@ def callees_first(functions: Iterable[Function]) -> list[Function]:
         called = [schema.function for schema in operators(function.graph) if schema.function is not None]
         stack.extend((callee, False) for callee in called if callee not in order)
     return list(order)
+
+
+_by_order = attrgetter("order")
 
 
 def _called(function: Function, old: Function, model: ModelData) -> Schema:
@@ -466,8 +470,8 @@ def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
             continue
         new.add(node)
         if node is not root:
-            stack.extend(value.node for value in dependencies(node))
-    return sorted(new, key=lambda node: node.order)
+            stack += [value.node for value in dependencies(node)]
+    return sorted(new, key=_by_order)
 
 
 def hand_on_name(old: Value, new: Value) -> None:

@@ -278,9 +278,9 @@ def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
         plural = "" if wanted.endswith(" 1") or wanted == "1" else "s"
         advice = surplus_inputs(schema, len(given)) if len(given) > most else form(schema)
         raise SignatureError(f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {advice}" + at(site))
-    for index, value in enumerate(given):
+    for index in [index for index, value in enumerate(given) if value is None]:
         parameter = schema.input(index)
-        if value is None and (parameter.required or parameter.variadic):
+        if parameter.required or parameter.variadic:
             raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
 
 
