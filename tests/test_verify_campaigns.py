@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +20,10 @@ from graphdsl.verify.comparing import Runs
 pytest_plugins = ["pytester"]
 
 HERE = verify.InProcess()
+
+PLUGIN = [] if entry_points(group="pytest11", name="graphdsl") else ["-p", "graphdsl.pytest_plugin"]
+"""What makes pytest load the plugin, where graphdsl is not installed and so does not do it by itself."""
+
 FAST = {"examples": 5, "witnesses": ("unoptimised", "numpy")}
 
 
@@ -277,14 +282,14 @@ def test_what_is_wrong(verified):
 def test_three_lines_verify_rules_and_models_of_a_project(pytester: pytest.Pytester) -> None:
     gd.build({"y": abs(gd.input("x", gd.float32["n"]))}).save(pytester.path / "model.onnx")
     pytester.makepyfile(PROJECT)
-    done = pytester.runpytest("-p", "graphdsl.pytest_plugin", "--strict-markers", "-p", "no:cacheprovider")
+    done = pytester.runpytest(*PLUGIN, "--strict-markers", "-p", "no:cacheprovider")
     done.assert_outcomes(passed=3, errors=2)
     done.stdout.fnmatch_lines(["*Refuted*swapped*"])
 
 
 def test_a_pattern_that_fits_no_file_is_an_error(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("import pytest\n@pytest.mark.verified('no*.onnx')\ndef test_nothing(verified): pass")
-    done = pytester.runpytest("-p", "graphdsl.pytest_plugin")
+    done = pytester.runpytest(*PLUGIN)
     done.stdout.fnmatch_lines(["*no file fits 'no*.onnx', which is to be verified*"])
 
 
