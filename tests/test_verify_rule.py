@@ -12,6 +12,8 @@ from rulebook import RIGHT, WRONG
 
 import graphdsl as gd
 from graphdsl import op, verify
+from graphdsl.verify.judging import Judgement
+from graphdsl.verify.verdicts import message
 
 
 def rule(pattern: Callable[..., Any], function: Callable[..., Any], name: str = "it") -> gd.Rule:
@@ -56,7 +58,22 @@ def test_a_refutation_is_small_and_tells_the_models() -> None:
     assert sorted(np.concatenate([found.feeds["x"], found.feeds["y"]]).tolist()) == [0, 0, 0, 1]
     lines = str(found).splitlines()
     assert lines[:2] == ["rule 'swapped operands': other numbers, by 2 of their size", "  output 'result'"]
-    assert lines[-2:] == [f"  for {name} = array({found.feeds[name].tolist()}, float32)" for name in "xy"]
+    assert lines[-6:] == [
+        *[f"  for {name} = array({found.feeds[name].tolist()}, float32)" for name in "xy"],
+        "  the pattern was",
+        "    result = Sub (x, y)",
+        "  and became",
+        "    result = Sub (y, x)",
+    ]
+
+
+def test_a_refutation_says_where_large_arrays_differ() -> None:
+    before = np.zeros((4, 5), np.float32)
+    before[2, 1] = np.nan
+    after = before.copy()
+    after[3, 4] = 1
+    text = message("models", Judgement("refuted", "other numbers", 0, before, after), {}, None, "y")
+    assert text.splitlines()[-1] == "    at [3, 4]: 0.0 before, 1.0 after"
 
 
 def test_the_script_of_a_refutation_runs_on_its_own_and_fails(tmp_path: Path) -> None:

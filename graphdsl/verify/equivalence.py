@@ -17,7 +17,7 @@ from ..types import DType, TensorType, Type, as_dtype, may_be
 from .draws import ORDINARY, Found, draws, kinds, search
 from .evaluation import Computed, Evaluation, limits
 from .judging import REFUTED, Draw, Judge, Judgement, ModelSide
-from .verdicts import Refuted, Verdict, message, program
+from .verdicts import Refuted, Verdict, message, nodes_of, program
 
 
 def equivalent(
@@ -127,10 +127,20 @@ def _check_interfaces(before: ModelData, after: ModelData) -> None:
         raise BuildError(f"one model has {counts[0]} outputs and the other {counts[1]}" + at(caller()))
 
 
-def refutation(what: str, before: ModelData, after: ModelData, feeds: Mapping[str, Any], found: Judgement) -> Refuted:
-    """The exception for a draw on which two models differ."""
+def refutation(
+    what: str,
+    before: ModelData,
+    after: ModelData,
+    feeds: Mapping[str, Any],
+    found: Judgement,
+    *,
+    with_nodes: bool = False,
+) -> Refuted:
+    """The exception for a draw on which two models differ; `with_nodes` where nobody has seen these models before."""
     node = first_difference(before, after, feeds)
     text = message(what, found, feeds, node, output_names(before)[found.output])
+    if with_nodes:
+        text = "\n".join([text, *nodes_of("the pattern was", before), *nodes_of("and became", after)])
     script = program(text, before, after, feeds)
     return Refuted(text, feeds=feeds, judgement=found, before=before, after=after, node=node, script=script)
 

@@ -12,9 +12,13 @@ import numpy as np
 from ..emission import Emitter
 from ..errors import GraphError
 from ..ir import ModelData
+from ..printing import model_text
 from ..source import to_source
 from ..types import as_dtype
 from .judging import AGREE, NOTE, UNDEFINED, Judgement
+
+_MOST_NODES = 8
+"""Nodes of a model in a message."""
 
 _MOST_SHOWN = 12
 """Elements of an array in a message."""
@@ -117,10 +121,30 @@ def message(what: str, judgement: Judgement, feeds: Mapping[str, Any], node: str
     if judgement.before is not None:
         lines.append(f"  output {name!r}")
         lines += [f"    before: {shown(judgement.before)}", f"    after:  {shown(judgement.after)}"]
+        lines += _place(judgement.before, judgement.after)
     if node is not None:
         lines.append(f"  first node that differs: {node}")
     lines += [f"  for {key} = {shown(value)}" for key, value in feeds.items()]
     return "\n".join(lines)
+
+
+def _place(before: Any, after: Any) -> list[str]:
+    """Where two large arrays begin to differ, since of each only the beginning is shown."""
+    arrays = isinstance(before, np.ndarray) and isinstance(after, np.ndarray)
+    if not arrays or before.shape != after.shape or before.size <= _MOST_SHOWN or before.dtype == object:
+        return []
+    differ = ~((before == after) | ((before != before) & (after != after)))  # NaN is no difference from NaN
+    if not differ.any():
+        return []
+    place = tuple(np.argwhere(differ)[0].tolist())
+    return [f"    at {list(place)}: {before[place]} before, {after[place]} after"]
+
+
+def nodes_of(label: str, model: ModelData) -> list[str]:
+    """The nodes of a small model, for a message."""
+    text = model_text(model).splitlines()
+    nodes = [line.partition(" #")[0].strip() for line in text[text.index("{") + 1 : -1]]
+    return [f"  {label}", *(f"    {node}" for node in nodes)] if len(nodes) <= _MOST_NODES else []
 
 
 def shown(value: Any) -> str:

@@ -261,4 +261,4 @@ def _refuted(rule: Rule, found: Found) -> Refuted:
         before = found.of.before
         text = f"{what}: {found.judgement.reason}\n  on {before!r}"
         return Refuted(text, feeds={}, judgement=found.judgement, before=before)
-    return refutation(what, found.of.before, found.of.after, found.feeds, found.judgement)
+    return refutation(what, found.of.before, found.of.after, found.feeds, found.judgement, with_nodes=True)
