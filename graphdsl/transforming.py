@@ -69,8 +69,10 @@ def transform(model: Any, function: Callable[[Node, tuple[Tensor | None, ...]], 
     ['Mul', 'Sub']
 
     Raises:
-        BuildError: the function returns another number of tensors than the node has outputs.
+        BuildError: the function returns another number of tensors than the node has outputs, or is none.
     """
+    if not callable(function):
+        raise BuildError(f"gd.transform takes a function of a node and its inputs, got {function!r}" + at(caller()))
 
     def visit(node: Node) -> Sequence[Value] | None:
         inputs = tuple([None if value is None else Tensor(value) for value in node.inputs])

@@ -62,8 +62,11 @@ def with_weights(
         rename: From a name in `weights` to one in the model; None leaves a weight out.
 
     Raises:
-        WeightError: a name that the model does not have, or an array of another dtype or shape; all are listed.
+        WeightError: a name that the model does not have, one that is given twice, or an array of another dtype or shape;
+            all are listed.
     """
+    if not isinstance(weights, Mapping):
+        raise WeightError(f"weights are a mapping from names to arrays, got {type(weights).__name__}" + at(caller()))
     whole = opened(model)
     known = _named(whole)
     values: dict[Value, Value] = {}
@@ -75,6 +78,9 @@ def with_weights(
         old = known.get(name)
         if old is None:
             problems.append(f"{key!r}: the model has no weight {name!r}{nearest(name, known)}")
+            continue
+        if old in values:
+            problems.append(f"{key!r}: {name!r} is given twice")
             continue
         array = _as_array(given)
         kind = old.type

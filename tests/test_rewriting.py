@@ -59,6 +59,13 @@ def test_one_place_only() -> None:
     assert operators(gd.rewrite(model, add_to_sub, at=["inner"]).model) == ["Sub", "Add"]
     with pytest.raises(gd.GraphError, match=r"has no tensor 'iner'; did you mean 'inner'\?"):
         gd.rewrite(model, add_to_sub, at="iner")
+    inner = model["inner"]
+    assert operators(gd.rewrite(model, add_to_sub, at=inner).model) == ["Sub", "Add"]
+    assert operators(gd.rewrite(model, add_to_sub, at=[inner, "y"]).model) == ["Sub", "Sub"]
+    assert add_to_sub.explain(model, inner) == f"rule 'add_to_sub' matches at {inner!r}"
+    for nothing in (vector(), 3):
+        with pytest.raises(gd.GraphError, match="no tensor"):
+            gd.rewrite(model, add_to_sub, at=nothing)
 
 
 def test_debug_to_identity() -> None:
@@ -395,6 +402,19 @@ def test_weights_are_replaced_by_name() -> None:
         gd.with_weights(model, {"v": np.float32([1]), "w": np.float64([1, 2, 3])})
     assert "'v': the model has no weight 'v'" in str(caught.value)
     assert "'w': 'w' is float32[3], got float64[3]" in str(caught.value)
+    twice = {"w": np.float32([4, 5, 6]), "m.w": np.float32([7, 8, 9])}
+    with pytest.raises(gd.WeightError, match="'m.w': 'w' is given twice"):
+        gd.with_weights(model, twice, rename=lambda name: name.removeprefix("m."))
+    with pytest.raises(gd.WeightError, match="weights are a mapping from names to arrays, got list"):
+        gd.with_weights(model, [np.float32([4, 5, 6])])
+
+
+def test_what_is_no_function_is_refused() -> None:
+    model = gd.build({"y": op.Abs(vector())})
+    with pytest.raises(gd.RuleError, match="gd.find takes a pattern, as in lambda x, y: x . y, or a rule, got 3"):
+        gd.find(model, 3)
+    with pytest.raises(gd.BuildError, match="gd.transform takes a function of a node and its inputs, got 3"):
+        gd.transform(model, 3)
 
 
 def test_check_gives_every_finding() -> None:

@@ -26,6 +26,7 @@ from ..lookup import Tensors
 from ..sites import Location, Site, at, caller, locate
 from ..tensor import Tensor
 from ..tensor.calling import current_trace
+from ..tensor.handle import Handle
 from ..transforming import forget, made_since, replacement, sweep
 from ..walk import dependencies, graphs, is_random
 from .conditions import type_change
@@ -91,7 +92,11 @@ def names_of(model: ModelData) -> dict[Value, str]:
     return {value: name for value, name in emitter.names.items() if value is not None}
 
 
-def producers(model: ModelData, wanted: Iterable[str | tuple[str, ...]]) -> set[Node]:
+Place = str | tuple[str, ...] | Handle
+"""A tensor: by its name, by the path to one in a body, or itself."""
+
+
+def producers(model: ModelData, wanted: Iterable[Place]) -> set[Node]:
     """The nodes that make the named tensors.
 
     Raises:
@@ -100,10 +105,15 @@ def producers(model: ModelData, wanted: Iterable[str | tuple[str, ...]]) -> set[
     tensors = Tensors(model)
     found: set[Node] = set()
     for name in wanted:
-        try:
-            value = tensors.find(name)
-        except LookupError as error:
-            raise GraphError(f"the model {model.graph.name!r} has {error.args[0]}" + at(caller())) from None
+        if isinstance(name, Handle):
+            value = name._v
+            if value not in tensors.names:
+                raise GraphError(f"{name!r} is no tensor of the model {model.graph.name!r}" + at(caller()))
+        else:
+            try:
+                value = tensors.find(name)
+            except LookupError as error:
+                raise GraphError(f"the model {model.graph.name!r} has {error.args[0]}" + at(caller())) from None
         if value.node is None:
             raise GraphError(f"the tensor {name!r} is made by no node" + at(caller()))
         found.add(value.node)

@@ -15,8 +15,9 @@ from ..loading import Source, load
 from ..models import Model
 from ..sites import at, caller
 from ..tensor import Tensor
+from ..tensor.handle import Handle
 from ..walk import graphs
-from .engine import Engine, Firing, Skip, names_of, producers
+from .engine import Engine, Firing, Place, Skip, names_of, producers
 from .matching import Found, Matcher
 from .patterns import TracedPattern
 from .writing import Recipe
@@ -70,7 +71,7 @@ class Rule:
                 arguments.append(held)
         return self.function(*arguments, **keywords)
 
-    def explain(self, model: ModelData | Source, at: str | tuple[str, ...]) -> str:
+    def explain(self, model: ModelData | Source, at: Place) -> str:
         """What the rule does at the node that makes a tensor: where its pattern stops fitting, or why it is left alone.
 
         >>> import graphdsl as gd
@@ -222,10 +223,6 @@ class RewriteResult(Generic[M]):
         return "\n".join(lines)
 
 
-Place = str | tuple[str, ...]
-"""A tensor's name, or the path to one in a body."""
-
-
 @overload
 def rewrite(
     model: M, *rules: Rule, at: Place | Iterable[Place] | None = ..., strict: bool = ...
@@ -255,7 +252,7 @@ def rewrite(
     Args:
         model: A model, a proto or a path; not changed.
         rules: Tried in this order at each node.
-        at: The tensors (by name, or path into a body) whose nodes may be replaced; by default all.
+        at: The tensors (themselves, by name, or by path into a body) whose nodes may be replaced; by default all.
         strict: Raise where a match would change a tensor's type, instead of leaving it alone.
 
     Raises:
@@ -266,9 +263,9 @@ def rewrite(
     for item in rules:
         if not isinstance(item, Rule):
             raise RuleError(f"gd.rewrite takes rules made by @gd.rule, got {item!r}" + _here())
-    wanted = [at] if isinstance(at, (str, tuple)) else at
+    wanted = [at] if isinstance(at, (str, tuple, Handle)) or not isinstance(at, Iterable) else at
     model = _read(model)
-    engine = Engine(model, rules, None if wanted is None else producers(model, wanted), strict=strict)
+    engine = Engine(model, rules, None if at is None else producers(model, wanted), strict=strict)
     after = engine.run(model)
     firings = engine.firings
     applied = dict(Counter(firing.rule for firing in firings))
@@ -303,7 +300,10 @@ def find(model: ModelData | Source, pattern: Callable[..., Any]) -> list[Match]:
 
     Raises:
         GraphError: the pattern cannot be written at the opset of the model.
+        RuleError: it is no pattern.
     """
+    if not callable(pattern):
+        raise RuleError(f"gd.find takes a pattern, as in lambda x, y: x + y, or a rule, got {pattern!r}" + _here())
     model = _read(model)
     recipe = pattern.recipe if isinstance(pattern, Rule) else Recipe(pattern, "the pattern")
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
