@@ -62,8 +62,8 @@ def with_weights(
         rename: From a name in `weights` to one in the model; None leaves a weight out.
 
     Raises:
-        WeightError: a name that the model does not have, one that is given twice, or an array of another dtype or shape;
-            all are listed.
+        WeightError: a name that the model does not have, or that is given twice, or an array of another dtype or
+            shape; all are listed.
     """
     if not isinstance(weights, Mapping):
         raise WeightError(f"weights are a mapping from names to arrays, got {type(weights).__name__}" + at(caller()))

@@ -403,17 +403,27 @@ def test_weights_are_replaced_by_name() -> None:
     assert "'v': the model has no weight 'v'" in str(caught.value)
     assert "'w': 'w' is float32[3], got float64[3]" in str(caught.value)
     twice = {"w": np.float32([4, 5, 6]), "m.w": np.float32([7, 8, 9])}
-    with pytest.raises(gd.WeightError, match="'m.w': 'w' is given twice"):
+    with pytest.raises(gd.WeightError, match=r"'m\.w': 'w' is given twice"):
         gd.with_weights(model, twice, rename=lambda name: name.removeprefix("m."))
     with pytest.raises(gd.WeightError, match="weights are a mapping from names to arrays, got list"):
         gd.with_weights(model, [np.float32([4, 5, 6])])
 
 
+def test_firings_in_functions_are_named() -> None:
+    @gd.function(domain="my")
+    def twice(a):
+        return op.Neg((a + a).named("sum"))
+
+    model = gd.build({"y": twice(vector())})
+    for before in (model, gd.load(model.to_proto())):
+        assert [firing.tensors for firing in gd.rewrite(before, add_to_sub).firings] == [("sum",)]
+
+
 def test_what_is_no_function_is_refused() -> None:
     model = gd.build({"y": op.Abs(vector())})
-    with pytest.raises(gd.RuleError, match="gd.find takes a pattern, as in lambda x, y: x . y, or a rule, got 3"):
+    with pytest.raises(gd.RuleError, match=r"gd\.find takes a pattern, as in lambda x, y: x \+ y, or a rule, got 3"):
         gd.find(model, 3)
-    with pytest.raises(gd.BuildError, match="gd.transform takes a function of a node and its inputs, got 3"):
+    with pytest.raises(gd.BuildError, match=r"gd\.transform takes a function of a node and its inputs, got 3"):
         gd.transform(model, 3)
 
 

@@ -85,11 +85,12 @@ class _Maker(NamedTuple):
 _Entry = tuple[Applicable, TracedPattern]
 
 
-def names_of(model: ModelData) -> dict[Value, str]:
-    """What each value of a model is called when it is emitted."""
+def names_of(model: ModelData, *, functions: bool = False) -> dict[Value, str]:
+    """What each value of a model, and perhaps of its local functions, is called when it is emitted."""
     emitter = Emitter(store=lambda tensor, array: True)
     emitter.model(model)
-    return {value: name for value, name in emitter.names.items() if value is not None}
+    named = {**emitter.names, **emitter.function_names} if functions else emitter.names
+    return {value: name for value, name in named.items() if value is not None}
 
 
 Place = str | tuple[str, ...] | Handle
@@ -457,7 +458,7 @@ class Engine:
         if value.name:
             return value.name
         if self._names is None:
-            self._names = names_of(self._before)
+            self._names = names_of(self._before, functions=True)
         first = value
         while first not in self._names and first in self._was:
             first = self._was[first]

@@ -263,7 +263,8 @@ def rewrite(
     for item in rules:
         if not isinstance(item, Rule):
             raise RuleError(f"gd.rewrite takes rules made by @gd.rule, got {item!r}" + _here())
-    wanted = [at] if isinstance(at, (str, tuple, Handle)) or not isinstance(at, Iterable) else at
+    alone = isinstance(at, (str, tuple, Handle)) or not isinstance(at, Iterable)
+    wanted: Any = [at] if alone else at
     model = _read(model)
     engine = Engine(model, rules, None if at is None else producers(model, wanted), strict=strict)
     after = engine.run(model)
