@@ -17,7 +17,7 @@ from .sites import Site, at, caller
 from .tensor import Tensor, lifting
 from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
-from .tracing import as_outputs, seal
+from .tracing import admit, as_outputs, seal
 from .types import as_dtype, as_type, is_type
 from .walk import Survey, deepest, dependencies, functions, reachable, survey
 
@@ -103,9 +103,12 @@ def build(
     Raises:
         BuildError: an input that is needed is not listed, two have one name, or an output has no known type or
             another one than is declared.
+        ScopeError: an output was made in a body, and belongs to it.
         OpsetError: no opset fits all nodes.
     """
-    return assemble(as_outputs(outputs, "gd.build"), inputs, name=name, opset=opset, what="gd.build", types=types)
+    found = as_outputs(outputs, "gd.build")
+    admit(found, current_trace(), caller())
+    return assemble(found, inputs, name=name, opset=opset, what="gd.build", types=types)
 
 
 def assemble(
@@ -391,9 +394,7 @@ def _trace(
             elif parameter.kind is parameter.KEYWORD_ONLY:
                 keywords[name] = given[name]
         outputs = as_outputs(function(*arguments, **keywords), what)
-        for _, value in outputs:
-            if value.owner is not trace and value.owner is not None:
-                trace.admit(value, site)
+        admit(outputs, trace, site)
         types = annotated(inspect.signature(function, eval_str=True).return_annotation)
         result = assemble(outputs, list(inputs.values()), name=label, opset=opset, what=what, types=types)
     trace.released = True

@@ -179,6 +179,26 @@ class Model(ModelData):
         except LookupError as error:
             raise GraphError(f"model {self.name!r} has {error.args[0]}" + at(caller())) from None
 
+    def name_of(self, tensor: Tensor | Value) -> str:
+        """The name that a tensor of the model is written with, also where it was given none: what `model[...]` takes.
+
+        >>> import graphdsl as gd
+        >>> model = gd.build({"y": gd.input("x", gd.float32["n"]) * 2 + 1})
+        >>> [[model.name_of(value) for value in node.inputs] for node in model.nodes]
+        [['x', 'const_0'], ['Mul_0', 'const_1']]
+
+        Args:
+            tensor: A tensor, or what a node holds in `.inputs` and `.outputs`.
+
+        Raises:
+            GraphError: it is no tensor of this model.
+        """
+        value = tensor._v if isinstance(tensor, Handle) else tensor
+        name = self._tensors.names.get(value) if isinstance(value, Value) else None
+        if name is None:
+            raise GraphError(f"{tensor!r} is no tensor of model {self.name!r}" + at(caller()))
+        return name
+
     def __repr__(self) -> str:
         inputs = ", ".join(f"{v.name}: {v.type!r}" for v in self.graph.inputs)
         return f"<Model {self.name!r}({inputs}), {len(self.nodes)} nodes, opset {self.opset}>"

@@ -110,12 +110,21 @@ def _check_depth(trace: Trace) -> None:
 def close_graph(name: str, trace: Trace, inputs: tuple[Input, ...], outputs: tuple[Output, ...]) -> Graph:
     """The graph of what was made in a trace and its outputs need; from now on its values keep their names."""
     values = [value for _, value in outputs]
-    for value in values:
-        if value.owner is not trace and value.owner is not None:
-            trace.admit(value, trace.site)
+    admit(outputs, trace, trace.site)
     nodes, _ = reachable(values, within=trace)
     seal(nodes)
     return Graph(name, inputs, tuple(nodes), outputs, captured(nodes, inputs, values))
+
+
+def admit(outputs: Sequence[Output], trace: Trace, site: Site | None) -> None:
+    """Check that a trace may return these.
+
+    Raises:
+        ScopeError: one belongs to a trace that does not enclose this one.
+    """
+    for _, value in outputs:
+        if value.owner is not trace and value.owner is not None:
+            trace.admit(value, site)
 
 
 def seal(nodes: Sequence[Node]) -> None:

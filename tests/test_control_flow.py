@@ -198,6 +198,20 @@ def test_what_is_no_branch_is_refused(keywords: dict[str, Any], message: str) ->
     assert line_of(test_what_is_no_branch_is_refused, "op.If(c") in str(caught.value)
 
 
+def test_a_tensor_of_a_body_is_no_output_of_a_model() -> None:
+    kept: list[gd.Tensor] = []
+
+    def body(i: gd.Tensor, going: gd.Tensor, state: gd.Tensor) -> Any:
+        kept.extend([state, state + 1])
+        return going, kept[1]
+
+    y = op.Loop(3, True, matrix(), body=body)
+    for tensor in kept:
+        with pytest.raises(gd.ScopeError, match="made in the body of Loop cannot be used in the program") as caught:
+            gd.build({"y": y, "kept": tensor})
+        assert line_of(test_a_tensor_of_a_body_is_no_output_of_a_model, "gd.build({") in str(caught.value)
+
+
 def test_bodies_are_given_by_name() -> None:
     x, c = matrix(), flag()
     with pytest.raises(gd.SignatureError, match="If: bodies are given by name, as then_branch=, else_branch=, not by"):

@@ -116,6 +116,19 @@ def branches() -> gd.Model:
     return gd.build({"y": (first.sum()).named("s"), "first": first}, name="branches")
 
 
+def test_a_tensor_says_what_it_is_called() -> None:
+    x = gd.input("x", gd.float32["n"])
+    y = op.If(x.sum() > 0, then_branch=lambda: x * 2 + 1, else_branch=lambda: x)
+    model = gd.build({"y": y, "again": y, "x": x})
+    assert [model.name_of(value) for node in model.nodes for value in node.outputs] == ["ReduceSum_0", "Greater_0", "y"]
+    assert model.name_of(model["Greater_0"]) == "Greater_0" and model.name_of(x) == "x"
+    inner = model["y", "then_branch", "Mul_0"]
+    assert inner.name is None and model.name_of(inner) == "Mul_0"
+    for stranger in (x + 1, None, "x"):
+        with pytest.raises(gd.GraphError, match=r"is no tensor of model 'graph'\n.*test_models\.py"):
+            model.name_of(stranger)  # type: ignore[arg-type]
+
+
 def test_the_outermost_of_two_tensors_of_one_name_is_found() -> None:
     assert branches()["s"].type == gd.float32[()]
 

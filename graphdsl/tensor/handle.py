@@ -64,7 +64,7 @@ class Handle:
 
     @property
     def name(self) -> str | None:
-        """The name it was given, or None."""
+        """The name it was given, or None; `model.name_of(tensor)` is the one that a model writes."""
         return self._v.name or None
 
     @property
