@@ -58,39 +58,16 @@ def normalise(kind: int, value: Any) -> Any:
         return value
     single = _SINGLE.get(kind)
     if single is None:
-        return _one(kind, value)
+        return _READERS[kind](value)
     if isinstance(value, (str, bytes, numbers.Number)) or not isinstance(value, Iterable):
         raise TypeError
-    return tuple(_one(single, item) for item in value)
-
-
-def _one(kind: int, value: Any) -> Any:
-    match kind:
-        case AttributeProto.INT:
-            return _integer(value)
-        case AttributeProto.FLOAT:
-            if isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_)):
-                return float(np.float32(value))
-        case AttributeProto.STRING:
-            if isinstance(value, (str, bytes)):
-                return value if type(value) in (str, bytes) else str(value)
-        case AttributeProto.TENSOR:
-            return as_array(value)
-        case AttributeProto.GRAPH:
-            if isinstance(value, Graph):
-                return value
-        case AttributeProto.TYPE_PROTO:
-            return as_type(value)
-        case AttributeProto.SPARSE_TENSOR:
-            if isinstance(value, onnx.SparseTensorProto):
-                return value
-    raise TypeError
+    return tuple(map(_READERS[single], value))
 
 
 def _integer(value: Any) -> int:
     if isinstance(value, DType):
         return value.code
-    if isinstance(value, numbers.Integral):
+    if isinstance(value, (int, numbers.Integral)):
         number = int(value)
         if not -(2**63) <= number < 2**63:
             raise TypeError
@@ -100,6 +77,30 @@ def _integer(value: Any) -> int:
             return as_dtype(value).code
         except TypeSpecError:
             raise TypeError from None
+    raise TypeError
+
+
+def _real(value: Any) -> float:
+    if isinstance(value, (float, numbers.Real)) and not isinstance(value, (bool, np.bool_)):
+        return float(np.float32(value))
+    raise TypeError
+
+
+def _string(value: Any) -> str | bytes:
+    if isinstance(value, (str, bytes)):
+        return value if type(value) in (str, bytes) else str(value)
+    raise TypeError
+
+
+def _graph(value: Any) -> Graph:
+    if isinstance(value, Graph):
+        return value
+    raise TypeError
+
+
+def _sparse(value: Any) -> onnx.SparseTensorProto:
+    if isinstance(value, onnx.SparseTensorProto):
+        return value
     raise TypeError
 
 
@@ -119,6 +120,18 @@ def as_array(value: Any) -> np.ndarray:
         array = array.copy()
         array.flags.writeable = False
     return array
+
+
+_READERS: dict[int, Callable[[Any], Any]] = {
+    AttributeProto.INT: _integer,
+    AttributeProto.FLOAT: _real,
+    AttributeProto.STRING: _string,
+    AttributeProto.TENSOR: as_array,
+    AttributeProto.GRAPH: _graph,
+    AttributeProto.TYPE_PROTO: as_type,
+    AttributeProto.SPARSE_TENSOR: _sparse,
+}
+"""How one value of each kind is read from what users write."""
 
 
 def to_attribute(

@@ -8,7 +8,7 @@ import numpy as np
 from ..dims import Dim
 from ..ir import Node, Value, constant_array
 from ..types import OptionalType, SequenceType, TensorType, Type, as_dtype
-from .patterns import size_label
+from .patterns import Literal, size_label
 
 _BROADCASTING = frozenset(
     {
@@ -70,33 +70,33 @@ def same_constant(one: Value | None, other: Value | None) -> bool:
     return a is not None and b is not None and _same_array(a, b)
 
 
-def literal_fits(given: Any, value: Value, user: Node) -> bool:
+def literal_fits(literal: Literal, value: Value, user: Node) -> bool:
     """Whether a constant is the literal of a pattern, and does not widen what it is combined with.
 
-    A number fits a constant of any shape that holds only this number, a list one of its shape, both after a cast
-    to the constant's dtype; an array fits one of its dtype and shape.
+    A number fits a constant of any shape that holds only this number, after a cast to the constant's dtype; an array
+    or list fits one of its dtype and shape.
     """
+    given = literal.given
     array = constant_array(value)
     if array is None or array.dtype.kind in "OUS":
         return False
     if isinstance(given, np.ndarray):
-        return _same_array(array, np.asarray(given))
-    wanted = np.asarray(given)
-    cast = _cast(wanted, array)
-    if cast is None:
+        return _same_array(array, given)
+    if array.dtype not in literal.casts:
+        literal.casts[array.dtype] = _cast(np.asarray(given), array.dtype)
+    cast = literal.casts[array.dtype]
+    if cast is None or array.size == 0:
         return False
-    if isinstance(given, (list, tuple)):
-        return _same_array(array, cast)
-    return array.size > 0 and array.tobytes() == cast.tobytes() * array.size and not _widens(value, array, user)
+    return array.tobytes() == cast * array.size and not _widens(value, array, user)
 
 
-def _cast(wanted: np.ndarray, array: np.ndarray) -> np.ndarray | None:
-    """Numbers in the dtype of a constant; None where that has no such number: 0.5 is no integer."""
+def _cast(wanted: np.ndarray, dtype: np.dtype) -> bytes | None:
+    """A number in a dtype, as bytes; None where that has no such number: 0.5 is no integer."""
     with np.errstate(all="ignore"):
-        cast = wanted.astype(array.dtype)
-        if as_dtype(array.dtype).kind not in ("float", "complex") and not bool(np.all(cast == wanted)):
+        cast = wanted.astype(dtype)
+        if as_dtype(dtype).kind not in ("float", "complex") and not bool(np.all(cast == wanted)):
             return None
-    return cast
+    return cast.tobytes()
 
 
 def _widens(value: Value, array: np.ndarray, user: Node) -> bool:

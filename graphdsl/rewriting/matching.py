@@ -154,7 +154,7 @@ class Matcher:
             return pattern.options[0], subject, user, index, rest
         if kind is Literal:
             assert user is not None
-            if subject is not None and literal_fits(pattern.given, subject, user):
+            if subject is not None and literal_fits(pattern, subject, user):
                 return rest
             return self._fail(lambda: f"{_where(user, index)} is not the constant {pattern.given!r}")
         if kind is _Close:

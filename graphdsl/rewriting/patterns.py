@@ -52,11 +52,13 @@ def size_label(name: object) -> str:
 class Literal(Pattern):
     """A constant: a number (all elements equal it), or an array."""
 
-    __slots__ = ("given",)
+    __slots__ = ("casts", "given")
 
     def __init__(self, owner: object, given: Any) -> None:
         super().__init__(owner)
         self.given = given
+        self.casts: dict[Any, Any] = {}
+        """A number in the dtypes of the constants that it was compared with."""
 
 
 class Choice(Pattern):

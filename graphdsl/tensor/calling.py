@@ -398,5 +398,6 @@ def computed_dtype(item: Any) -> DType | None:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    hint = "; write np.asarray(...)" if hasattr(value, "__array__") else ""
+    foreign = hasattr(value, "__array__") and not isinstance(value, (Handle, np.ndarray, np.generic))
+    hint = "; write np.asarray(...)" if foreign else ""
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__}){hint}"
