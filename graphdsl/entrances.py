@@ -1,14 +1,23 @@
 """Tools that lower layers have for models alone, for whatever `gd.load` takes as well."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
-from . import inlining, saving
+from . import saving
+from .ir import Node, Value
 from .loading import Source, opened
 from .models import Model
+from .tracing import replay
+from .transforming import sweep
+from .walk import operators
 
 
 def inline(model: Model | Source) -> Model:
     """The model with every call of a local function, in bodies and other functions too, replaced by its body.
+
+    Everything else stays as it is; tensors that calls made keep their names.
 
     >>> import graphdsl as gd
     >>> @gd.function(domain="my")
@@ -23,7 +32,32 @@ def inline(model: Model | Source) -> Model:
 
     ONNX specification: IR.md, "Functions".
     """
-    return inlining.inline(opened(model))
+    whole = opened(model)
+    if not whole.functions:
+        return whole
+
+    def visit(node: Node) -> Sequence[Value] | None:
+        return _expanded(node) if node.schema.function is not None else None
+
+    plain = sweep(replace(whole, functions=()), visit)
+    used = {schema.domain for schema in operators(plain.graph)} | {""}
+    imports = {domain: version for domain, version in plain.opset_imports.items() if domain in used}
+    return replace(plain, functions=(), opset_imports=MappingProxyType(imports))
+
+
+def _expanded(node: Node) -> tuple[Value, ...]:
+    """The nodes of a function in the place of a call, whose outputs keep their names."""
+    function = node.schema.function
+    assert function is not None
+    given = [*node.inputs, *[None] * (len(function.graph.inputs) - len(node.inputs))]
+    found = replay(function.graph, given, {**function.defaults, **node.attributes}, expand=True)
+    ends: dict[Value, str | None] = {}
+    for value, output in zip(found, node.outputs, strict=False):
+        if value not in given and value.node is not None:
+            ends.setdefault(value, output.name)
+    for value, name in ends.items():
+        value.name = name or value.name
+    return found
 
 
 def save(

@@ -13,7 +13,7 @@ M = TypeVar("M", bound=ModelData)
 
 
 def inline(model: M) -> M:
-    """See `gd.inline`."""
+    """The model made anew without calls of local functions, to compute with; `gd.inline` keeps what it says besides."""
     graph = model.graph
     trace = Trace(f"model {graph.name!r}", None)
     with schemas.opset_forced(model.opset_imports.get("", schemas.DEFAULT_OPSET)), tracing(trace):

@@ -76,3 +76,37 @@ def test_each_form_is_saved(form: str, tmp_path: Path) -> None:
 def test_what_is_no_model_is_refused(tool: str) -> None:
     with pytest.raises(gd.GraphError, match="takes a path, bytes or a ModelProto, got int"):
         TOOLS[tool][0](3)
+
+
+def test_inlining_keeps_what_it_does_not_replace() -> None:
+    proto = whole.to_proto()
+    proto.graph.input[0].doc_string = "what is seen"
+    proto.graph.node[1].name, proto.graph.node[1].doc_string = "last", "of all"
+    proto.graph.value_info.add(name="h", doc_string="what is hidden")
+    after = gd.inline(proto).to_proto()
+    assert [node.op_type for node in after.graph.node] == ["Constant", "Mul", "Add", "Relu"]
+    assert after.graph.node[2].output[0] == "h"
+    assert after.graph.node[3] == proto.graph.node[1]
+    assert after.graph.input[0] == proto.graph.input[0]
+    assert after.graph.value_info[0].doc_string == "what is hidden"
+    assert [entry.domain for entry in after.opset_import] == [""]
+
+
+def test_inlining_functions_that_hand_on_or_call_others() -> None:
+    @gd.function(domain="my")
+    def both(a: Any, b: Any) -> Any:
+        h = my_add(a, b)
+        return h, a, h
+
+    x = gd.input("x", gd.float32[2])
+    flag = gd.input("flag", gd.bool[()])
+    p, q, r = both(x, x)
+    y = op.If(flag, then_branch=lambda: my_add(p, q), else_branch=lambda: both(r, q)[1])
+    model = gd.build({"y": y, "p": p, "q": q, "r": r})
+    plain = gd.inline(model)
+    assert plain.functions == ()
+    assert plain.output_names == model.output_names
+    for chosen in (True, False):
+        feeds = {"x": np.float32([1, 2]), "flag": chosen}
+        for name, value in model.run(feeds).items():
+            np.testing.assert_array_equal(plain.run(feeds)[name], value)

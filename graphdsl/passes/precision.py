@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 
 from .. import op, schemas
+from ..entrances import inline
 from ..errors import GraphError
-from ..inlining import inline
 from ..ir import Constant, Graph, Input, Node, Output, Value, constant_array
 from ..loading import opened
 from ..models import Model
