@@ -18,7 +18,7 @@ from .tensor import Tensor, lifting
 from .tensor.calling import ROOT, Trace, current_trace, tracing
 from .tensor.handle import Handle
 from .tracing import admit, as_outputs, seal
-from .types import as_dtype, as_type, is_type
+from .types import TensorType, as_dtype, as_type, is_type
 from .walk import Survey, deepest, dependencies, functions, reachable, survey
 
 
@@ -383,7 +383,7 @@ def _trace(
     version = schemas.opset_in_force() if opset is None else opset
     with schemas.opset_forced(version), tracing(trace):
         inputs = {
-            name: Tensor(Input(names.get(name, name), p.annotation, trace, site, _default(p)))
+            name: Tensor(Input(names.get(name, name), p.annotation, trace, site, _default(p, what, site)))
             for name, p in parameters.items()
         }
         given = dict(values) | inputs
@@ -401,14 +401,31 @@ def _trace(
     return result
 
 
-def _default(parameter: inspect.Parameter) -> np.ndarray | None:
+def _default(parameter: inspect.Parameter, what: str, site: Site | None) -> np.ndarray | None:
+    """The array that an input has where it is left out.
+
+    Raises:
+        BuildError: it is not of the input's type.
+    """
     if parameter.default is parameter.empty or parameter.default is None:
         return None
-    found = (
-        lifting.adopt(parameter.default, parameter.annotation.dtype)
-        if not isinstance(parameter.default, np.ndarray)
-        else lifting.constant(parameter.default, None)
+    kind = parameter.annotation
+    problem = f"{what}: the input {parameter.name!r} is {kind!r}"
+    if not isinstance(kind, TensorType):
+        raise BuildError(f"{problem}, and only tensors have a default" + at(site))
+    try:
+        given = lifting.as_array(parameter.default) if hasattr(parameter.default, "__array__") else None
+        found = lifting.adopt(parameter.default, kind.dtype) if given is None else lifting.constant(given, None)
+    except (SignatureError, TypeSpecError, ValueError) as error:
+        raise BuildError(f"{problem}, and its default cannot be: {error}" + at(site)) from None
+    got = found.type
+    assert isinstance(got, TensorType) and got.shape is not None
+    sizes = got.shape if kind.shape is None else kind.shape
+    fits = len(sizes) == len(got.shape) and all(
+        not isinstance(size, int) or size == own for size, own in zip(sizes, got.shape, strict=True)
     )
+    if got.dtype is not kind.dtype or not fits:
+        raise BuildError(f"{problem}, and its default is {got!r}" + at(site))
     return found.array
 
 

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from .attributes import to_attribute
 from .errors import BuildError
 from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value, clash
-from .sites import locate
+from .sites import LOCATION, locate
 from .types import OptionalType, SparseTensorType, TensorType, Type, to_proto, without_sizes
 from .walk import Survey, constants, functions, operators
 from .wire import field, starts_with
@@ -310,7 +310,7 @@ class Emitter:
         if self._locations:
             location = locate(node.site)
             if location is not None:
-                _metadata(made.metadata_props, [("graphdsl.location", str(location))])
+                _metadata(made.metadata_props, [(LOCATION, str(location))])
             origin = node.info.origin if node.info is not None else None
             if origin is not None:
                 rule = f"{origin.rule}, {written}" if (written := locate(origin.site)) else origin.rule

@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from onnx import NodeProto
+
 from .emission import NUMBER
 from .errors import RunError
 from .ir import ModelData, Node, Value
 from .refusals import given_inputs
-from .sites import at, caller
+from .sites import LOCATION, at, caller
 
 _MARK = re.compile(rf"{NUMBER}(\d+)")
 _OWN_NAME = re.compile(rf"(_inlfunc_.*)?{NUMBER}\d+")
@@ -78,7 +80,7 @@ def plain(message: str) -> str:
 
 def _without_source(text: str) -> str:
     """Without `file.h:12 void f(int)` at the start, and without the condition that failed."""
-    short = re.match(r"[\w.]+\.(?:cc|h|cpp):\d+ \w+ ", text)
+    short = re.match(r"[\w.]+\.(?:cc|h|cpp):\d+ \w+(?:\(\))? ", text)
     if short:
         return text[short.end() :]
     source = re.match(r"\S*[\\/][\w.]+\.(?:cc|h|cpp):\d+ ", text)
@@ -195,14 +197,24 @@ def _details(nodes: Sequence[Node]) -> list[str]:
 
 
 def _sites(nodes: Sequence[Node]) -> str:
-    """Where the node was written, then the nodes in whose bodies it lies; who ran the model where none is to blame."""
-    text = at(nodes[-1].site if nodes else caller())
+    """Where the node was written, then the nodes in whose bodies it lies; who ran the model where that is not known."""
+    text = (_place(nodes[-1]) if nodes else "") or at(caller())
     origin = nodes[-1].info.origin if nodes and nodes[-1].info is not None else None
     if origin is not None:
         text += f"\n  by rule {origin.rule!r}" + at(origin.site).replace("\n ", "")
     for outer in reversed(nodes[:-1]):
-        text += f"\n  in {outer.schema.label}" + at(outer.site).replace("\n ", "")
+        text += f"\n  in {outer.schema.label}" + _place(outer).replace("\n ", "")
     return text
+
+
+def _place(node: Node) -> str:
+    """Where a node was written: in this program, or in the one that saved the model and said so."""
+    if node.site is not None or node.info is None:
+        return at(node.site)
+    said = dict(node.info.metadata)
+    if node.info.kept is not None:
+        said |= {entry.key: entry.value for entry in NodeProto.FromString(node.info.kept.raw).metadata_props}
+    return f"\n  at {said[LOCATION]}" if LOCATION in said else ""
 
 
 def _shape(value: Any) -> str:

@@ -35,6 +35,9 @@ _LIBRARY = frozenset({"graphdsl", *(f"graphdsl.{part}" for part in _PARTS), *_NU
 
 Site = tuple[CodeType, int]
 
+LOCATION = "graphdsl.location"
+"""The key under which a saved model says of a node where it was written, in the node's metadata."""
+
 
 class Location(NamedTuple):
     """A resolved site: `file`, 1-based `line` (0 when the compiler kept none), `function` and the line's `text`."""

@@ -224,6 +224,31 @@ class TestParameters:
         np.testing.assert_array_equal(shifted(ONES, by=[5, 5]), [6, 6])
         assert [i.name for i in shifted.to_proto().graph.initializer] == ["by"]
 
+    @pytest.mark.parametrize(
+        ("default", "message"),
+        [
+            ([1, 2, 3], "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3]"),
+            (np.ones((3, 1), np.float32), "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3, 1]"),
+            (np.ones((2, 3)), "model 'f': the input 'w' is float32[2, 'n'], and its default is float64[2, 3]"),
+            ("a", "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: 'a' does not fit float32"),
+            ([[1], [1, 2]], "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: "),
+        ],
+    )
+    def test_a_default_is_of_the_type_of_its_input(self, default: Any, message: str) -> None:
+        def f(x: gd.float32[2, 1], w: gd.float32[2, "n"] = default):
+            return x + w
+
+        with pytest.raises(gd.BuildError) as caught:
+            gd.model(f)
+        assert str(caught.value).startswith(message) and "test_building.py" in str(caught.value)
+
+    def test_only_tensors_have_a_default(self) -> None:
+        def f(x: gd.sequence(gd.float32[2]) = [[1, 2]]):  # type: ignore[valid-type]
+            return op.SequenceAt(x, 0)
+
+        with pytest.raises(gd.BuildError, match="and only tensors have a default"):
+            gd.model(f)
+
     def test_an_annotation_that_python_cannot_read_is_refused(self) -> None:
         def local(x: "gd.float32[absent]"):  # type: ignore[name-defined]
             return x

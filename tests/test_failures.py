@@ -5,6 +5,7 @@ The messages below are the runtime's, of versions 1.20 and 1.31; the tests on li
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,24 @@ def test_the_judge_of_this_file_rejects_a_call_that_runs() -> None:
 
 
 # Failures while running
+
+
+def test_a_model_that_was_saved_with_locations_fails_with_them(tmp_path: Path) -> None:
+    model = gd.build({"y": gd.input("x", MATRIX) @ np.ones((4, 5), np.float32)})
+    for locations in (True, False):
+        model.save(tmp_path / "model.onnx", locations=locations)
+        found = failure(gd.load(tmp_path / "model.onnx"), WIDE)
+        assert found.splitlines()[0].endswith("ONNX Runtime failed in MatMul, which makes 'y': MatMul dimension mismatch")
+        written = "in test_a_model_that_was_saved_with_locations_fails_with_them: model = gd.build"
+        ran = "in failure: model(*given)"
+        assert (written in found, ran in found) == (locations, not locations)
+
+
+def test_words_of_the_runtimes_own_source_are_left_out() -> None:
+    model = gd.build({"y": gd.input("a", gd.int64[2]) // gd.input("b", gd.int64[2])}, name="quotient")
+    assert failure(model, [1, 2], [0, 1]).startswith(
+        "model 'quotient': ONNX Runtime failed in Mod, which makes 'Mod_0': Integer modulo by zero\n"
+    )
 
 
 def test_a_failing_node_is_told_with_its_inputs_and_its_line() -> None:

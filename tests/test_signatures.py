@@ -253,7 +253,7 @@ def test_those_names_are_found() -> None:
         ),
         (
             lambda: gd.opset(9).TopK(x, [1]),
-            "TopK: attribute 'k' is required; it takes (X; axis=..., k)",
+            "TopK: attribute 'k' is required; at opset 9 'k' is an attribute: write k=...",
         ),
         (
             lambda: op.TopK(x, k=1),

@@ -255,7 +255,8 @@ def _sort_out(
     missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
     if missing and not trace.open_ended:
         needed = ", ".join(map(repr, missing))
-        raise SignatureError(f"{schema.label}: attribute {needed} is required; {form(schema)}" + at(site))
+        advice = surplus_inputs(schema, len(inputs)) if len(inputs) > schema.most_inputs else form(schema)
+        raise SignatureError(f"{schema.label}: attribute {needed} is required; {advice}" + at(site))
     return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
 
 
@@ -340,7 +341,8 @@ def _lift(trace: Trace, schema: Schema, index: int, item: Any, values: list[Valu
         if isinstance(item, (list, tuple, Dim)) and (natural := computed_dtype(item)) is not None:
             return measuring.lift(trace, item, _adopted(schema, index, item, values, natural), site)
         if not isinstance(item, (bool, int, float, complex, str, bytes, list, tuple)):
-            raise SignatureError(f"expected a tensor, an array or a number, got {_shown(item)}")
+            hint = "; write np.asarray(...)" if hasattr(item, "__array__") else ""
+            raise SignatureError(f"expected a tensor, an array or a number, got {_shown(item)}{hint}")
         return lifting.adopt(item, _adopted(schema, index, item, values))
     except (TypeSpecError, SignatureError) as error:
         hint = ""
@@ -398,6 +400,4 @@ def computed_dtype(item: Any) -> DType | None:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    foreign = hasattr(value, "__array__") and not isinstance(value, (Handle, np.ndarray, np.generic))
-    hint = "; write np.asarray(...)" if foreign else ""
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__}){hint}"
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
