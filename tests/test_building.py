@@ -228,7 +228,10 @@ class TestParameters:
         ("default", "message"),
         [
             ([1, 2, 3], "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3]"),
-            (np.ones((3, 1), np.float32), "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3, 1]"),
+            (
+                np.ones((3, 1), np.float32),
+                "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3, 1]",
+            ),
             (np.ones((2, 3)), "model 'f': the input 'w' is float32[2, 'n'], and its default is float64[2, 3]"),
             ("a", "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: 'a' does not fit float32"),
             ([[1], [1, 2]], "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: "),

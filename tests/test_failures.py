@@ -40,7 +40,9 @@ def test_a_model_that_was_saved_with_locations_fails_with_them(tmp_path: Path) -
     for locations in (True, False):
         model.save(tmp_path / "model.onnx", locations=locations)
         found = failure(gd.load(tmp_path / "model.onnx"), WIDE)
-        assert found.splitlines()[0].endswith("ONNX Runtime failed in MatMul, which makes 'y': MatMul dimension mismatch")
+        assert found.splitlines()[0].endswith(
+            "ONNX Runtime failed in MatMul, which makes 'y': MatMul dimension mismatch"
+        )
         written = "in test_a_model_that_was_saved_with_locations_fails_with_them: model = gd.build"
         ran = "in failure: model(*given)"
         assert (written in found, ran in found) == (locations, not locations)
