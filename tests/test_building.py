@@ -227,14 +227,14 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("default", "message"),
         [
-            ([1, 2, 3], "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3]"),
+            ([1, 2, 3], "and its default is float32[3]"),
             (
                 np.ones((3, 1), np.float32),
-                "model 'f': the input 'w' is float32[2, 'n'], and its default is float32[3, 1]",
+                "and its default is float32[3, 1]",
             ),
-            (np.ones((2, 3)), "model 'f': the input 'w' is float32[2, 'n'], and its default is float64[2, 3]"),
-            ("a", "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: 'a' does not fit float32"),
-            ([[1], [1, 2]], "model 'f': the input 'w' is float32[2, 'n'], and its default cannot be: "),
+            (np.ones((2, 3)), "and its default is float64[2, 3]"),
+            ("a", "and its default cannot be: 'a' does not fit float32"),
+            ([[1], [1, 2]], "and its default cannot be: "),
         ],
     )
     def test_a_default_is_of_the_type_of_its_input(self, default: Any, message: str) -> None:
@@ -243,10 +243,11 @@ class TestParameters:
 
         with pytest.raises(gd.BuildError) as caught:
             gd.model(f)
-        assert str(caught.value).startswith(message) and "test_building.py" in str(caught.value)
+        assert str(caught.value).startswith(f"model 'f': the input 'w' is float32[2, 'n'], {message}")
+        assert "test_building.py" in str(caught.value)
 
     def test_only_tensors_have_a_default(self) -> None:
-        def f(x: gd.sequence(gd.float32[2]) = [[1, 2]]):  # type: ignore[valid-type]
+        def f(x: gd.sequence(gd.float32[2]) = ((1, 2),)):  # type: ignore[valid-type]
             return op.SequenceAt(x, 0)
 
         with pytest.raises(gd.BuildError, match="and only tensors have a default"):
