@@ -287,4 +287,9 @@ def _open(folder: str, location: str, label: str) -> int:
             return int(opener(folder or ".", location, label, True))
         return os.open(native._resolve_external_data_location(folder or ".", location, label), os.O_RDONLY)
     except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
-        raise LoadError(f"{label}: its data file {location!r} cannot be used: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        if os.path.basename(location) == location and not os.path.lexists(os.path.join(folder, location)):
+            reason = f"there is none in {folder or '.'!r}"  # where onnx says that it is no regular file
+        elif "hard links" in reason:
+            reason += "; write gd.load(..., allow_hard_links=True) if they are yours"
+        raise LoadError(f"{label}: its data file {location!r} cannot be used: {reason}") from None

@@ -42,9 +42,17 @@ def test_a_file_can_be_replaced_while_it_is_mapped(saved: Path) -> None:
 
 def test_hard_links_are_refused_unless_allowed(saved: Path) -> None:
     os.link(saved.parent / "m.onnx.data", saved.parent / "other")
-    with pytest.raises(gd.LoadError, match="hard link"):
+    with pytest.raises(
+        gd.LoadError, match=r"hard link.*; write gd\.load\(\.\.\., allow_hard_links=True\) if they are yours"
+    ):
         gd.load(saved)
     np.testing.assert_array_equal(gd.load(saved, allow_hard_links=True)(X), X @ W + W[0])
+
+
+def test_a_data_file_that_is_not_there_is_said_to_be_missing(saved: Path) -> None:
+    (saved.parent / "m.onnx.data").unlink()
+    with pytest.raises(gd.LoadError, match=r"its data file 'm\.onnx\.data' cannot be used: there is none in "):
+        gd.load(saved)
 
 
 @pytest.mark.parametrize("allow", [False, True])
