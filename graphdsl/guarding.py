@@ -288,7 +288,7 @@ def _open(folder: str, location: str, label: str) -> int:
         return os.open(native._resolve_external_data_location(folder or ".", location, label), os.O_RDONLY)
     except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        if os.path.basename(location) == location and not os.path.lexists(os.path.join(folder, location)):
+        if Path(location).name == location and not os.path.lexists(Path(folder, location)):
             reason = f"there is none in {folder or '.'!r}"  # where onnx says that it is no regular file
         elif "hard links" in reason:
             reason += "; write gd.load(..., allow_hard_links=True) if they are yours"

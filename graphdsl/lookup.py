@@ -78,6 +78,20 @@ class Tensors:
         return Places(self._graph.declared)
 
     @cached_property
+    def inner(self) -> Mapping[Value, tuple[str, ...]]:
+        """The paths to the bodies that the tensors lie in which are not outermost."""
+        found: dict[Value, tuple[str, ...]] = {}
+        stack: list[tuple[tuple[str, ...], Graph]] = [((), self._graph)]
+        while stack:
+            path, graph = stack.pop()
+            if path:
+                found.update((value, path) for value in _own(graph))
+            for node, attribute, body in _bodies([node for node in graph.nodes if node.bodies]):
+                makes = next((self.names[value] for value in node.outputs if value in self.names), "")
+                stack.append(((*path, makes, attribute), body))
+        return found
+
+    @cached_property
     def renamed_constants(self) -> Mapping[Constant, str]:
         """The constants that have another name than their own, which most often is none."""
         found = {value: name for value, name in self.names.items() if isinstance(value, Constant)}

@@ -274,3 +274,19 @@ def test_a_body_that_hands_an_input_on_keeps_an_identity_in_between() -> None:
     body = scan.attribute[0].g
     assert {info.name for info in body.output} & {info.name for info in body.input} == set()
     assert part(np.array([1, -2, 3])).tolist() == [2, -4, 6]
+
+
+def test_a_tensor_of_a_body_is_one_by_its_name_alone_and_as_a_tensor() -> None:
+    x, flag = gd.input("x", gd.float32[2]), gd.input("flag", gd.bool[()])
+    k = op.Abs(x).named("k")
+    inner = op.If(flag, then_branch=lambda: op.Relu(op.Neg(k).named("u")).named("t"), else_branch=lambda: k)
+    built = gd.build({"y": inner.named("i") + 0})
+    for model in (built, gd.load(built.to_proto())):
+        path = ("i", "then_branch", "t")
+        for wanted in ("t", model[path]):
+            part = gd.extract(model, ["u"], [wanted])
+            assert [node.op_type for node in part.nodes] == ["Relu"]
+            assert gd.extract(model, outputs=[wanted]).to_proto() == gd.extract(model, outputs=[path]).to_proto()
+            assert gd.expose(model, wanted).to_proto() == gd.expose(model, path).to_proto()
+            with pytest.raises(gd.GraphError, match="lies in a body, which has values only while it runs"):
+                gd.split(model, [wanted])

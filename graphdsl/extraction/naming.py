@@ -69,12 +69,14 @@ def found(model: Model, wanted: Any, what: str) -> Named:
         value = wanted._v
         if value not in tensors.names:
             raise GraphError(f"{what}: {wanted!r} is no tensor of model {model.name!r}" + at(caller()))
-        return Named(tensors.names[value], value)
+        return Named(tensors.names[value], value, tensors.inner.get(value, ()))
     try:
         value = tensors.find(wanted)
     except LookupError as error:
         raise GraphError(f"{what}: model {model.name!r} has {error.args[0]}" + at(caller())) from None
-    return Named(wanted[-1], value, wanted[:-1]) if isinstance(wanted, tuple) else Named(wanted, value)
+    if isinstance(wanted, tuple):
+        return Named(wanted[-1], value, wanted[:-1])
+    return Named(wanted, value, tensors.inner.get(value, ()))  # one in a body, if no other has its name
 
 
 def listed(given: Any) -> list[Any]:
