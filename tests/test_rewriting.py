@@ -377,6 +377,12 @@ class TestTransform:
         made = gd.transform(model, lambda node, inputs: model.inputs[0] if node.op_type == "Abs" else None)
         assert operators(made) == ["Neg", "Relu"]
 
+    def test_dead_nodes_behind_a_change_stay_too(self) -> None:
+        model = parsed("g (float[3] x) => (float[3] y) { a = Abs (x) d = Neg (a) e = Exp (d) y = Relu (a) }")
+        made = gd.transform(model, lambda node, inputs: model.inputs[0] if node.op_type == "Abs" else None)
+        assert operators(made) == ["Neg", "Exp", "Relu"]
+        assert made.to_proto().graph.node[0].input == ["x"]
+
     def test_a_node_can_be_wrapped(self) -> None:
         model = gd.build({"y": op.Abs(vector()) * 2.0})
         wrapped = gd.transform(
