@@ -246,6 +246,10 @@ def _serve(requests: Connection, answers: Connection) -> None:
         _tell(answers, "answer", _answer(sessions, digest, proto, options, feeds))
 
 
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+"""What ONNX Runtime says where its arena cannot grow."""
+
+
 def _answer(
     sessions: "OrderedDict[bytes, Any]",
     digest: bytes,
@@ -271,4 +275,6 @@ def _answer(
         found = session.run(feeds)
         return [received(value) for value in found] if session.foreign else list(found)
     except Exception as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            del sessions[digest]  # its arena would ask for as much again, however little is needed
         return Refusal(str(error), loaded=True)
