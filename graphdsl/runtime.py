@@ -83,6 +83,10 @@ class Session:
         return values
 
 
+_OVERRIDES = 4
+"""In models of an older IR version, ONNX Runtime takes inputs that have defaults for constants."""
+
+
 class _Place:
     """The place of one session: made by the first thread that asks, while others wait."""
 
@@ -121,7 +125,10 @@ def run(
         )
     options = dict(options or {})
     providers = _providers(model, providers, options)
+    given = any(value.default is not None and value.name in feeds for value in model.graph.inputs)
+    overridden = given and model.ir_version < _OVERRIDES
     key = (
+        overridden,
         None if wanted is None else tuple(wanted),
         repr(providers),
         tuple(sorted((name, repr(value)) for name, value in options.items())),
@@ -135,6 +142,8 @@ def run(
     with place.lock:
         if place.session is None:
             part = model if wanted is None else _part(model, wanted)
+            if overridden:
+                part = replace(part, ir_version=_OVERRIDES)
             if providers == REFERENCE:
                 place.session = reference.Evaluation(part, label)
             else:

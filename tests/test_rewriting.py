@@ -415,6 +415,24 @@ def test_weights_are_replaced_by_name() -> None:
         gd.with_weights(model, [np.float32([4, 5, 6])])
 
 
+@pytest.mark.parametrize("version", [3, 8])
+def test_defaults_of_inputs_are_weights_too(version: int) -> None:
+    weights = "<float[2] b = {1, 2}, float[2] c = {3, 4}>"
+    text = f"g (float[2] x, float[2] b) => (float[2] y) {weights} {{ h = Add (x, b) y = Mul (h, c) }}"
+    text = text if version > 3 else text.replace("float[2] b)", "float[2] b, float[2] c)")
+    model = gd.load(onnx.parser.parse_model(f'<ir_version: {version}, opset_import: ["" : 9]> {text}'))
+    assert {name: array.tolist() for name, array in gd.weights_of(model).items()} == {"b": [1, 2], "c": [3, 4]}
+    other = gd.with_weights(model, {"b": np.float32([0, 0]), "c": np.float32([1, 2])})
+    assert other([1, 1]).tolist() == [1, 2]
+    assert [tensor.name for tensor in other.inputs] == [tensor.name for tensor in model.inputs]
+    again = gd.load(other.to_proto())
+    assert again([1, 1]).tolist() == [1, 2]
+    assert again([1, 1], [4, 4]).tolist() == [5, 10]
+    assert [t.name for t in other.to_proto().graph.initializer] == ["b", "c"]
+    with pytest.raises(gd.WeightError, match=r"'b' is float32\[2\], got float32\[3\]"):
+        gd.with_weights(model, {"b": np.float32([0, 0, 0])})
+
+
 def test_firings_in_functions_are_named() -> None:
     @gd.function(domain="my")
     def twice(a):

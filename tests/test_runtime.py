@@ -10,6 +10,7 @@ import weakref
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -91,6 +92,15 @@ def test_python_numbers_and_lists_adopt_the_dtype_of_the_input() -> None:
     assert found.tolist() == [2, 5]
     assert identity(gd.bool["n"])([True, False]).tolist() == [True, False]
     assert identity(gd.uint8[2, 1])(((1,), (255,))).tolist() == [[1], [255]]
+
+
+def test_a_default_may_be_overridden_whatever_the_ir_version() -> None:
+    text = "g (float[2] x, float[2] b) => (float[2] y) <float[2] b = {1, 2}> { y = Add (x, b) }"
+    for version in (3, 4, 8):
+        model = gd.load(onnx.parser.parse_model(f'<ir_version: {version}, opset_import: ["" : 9]> {text}'))
+        assert model([1, 1]).tolist() == [2, 3]
+        assert model([1, 1], [0, 0]).tolist() == [1, 1]
+        assert model([1, 1]).tolist() == [2, 3]
 
 
 def test_an_input_with_a_default_may_be_left_out() -> None:
