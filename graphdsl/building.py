@@ -227,8 +227,14 @@ def _check_names(inputs: list[Input], outputs: tuple[Output, ...], what: str, si
             else "two inputs have this name; give one another, with gd.rename where a model has it"
         )
         raise BuildError(f"{what}: input {value.name!r}: {same}{at(first.site)}{at(value.site)}{at(site)}")
+    called: dict[str | None, Value] = {}
     for name, output in outputs:
         wanted = name or output.name
+        if not name and wanted and called.setdefault(wanted, output) is not output:
+            raise BuildError(
+                f"{what}: two outputs are named {wanted!r}; return a dict, whose keys are the names"
+                f"{at(called[wanted].site)}{at(output.site)}{at(site)}"
+            )
         if wanted in seen and seen[wanted] is not output:
             raise BuildError(f"{what}: the output name {wanted!r} is the name of an input" + at(output.site or site))
 

@@ -154,6 +154,10 @@ def test_an_input_that_is_needed_must_be_listed() -> None:
         (lambda: gd.build({1: vector()}), "an output's name is a non-empty str, not 1"),
         (lambda: gd.build({"x": vector() + 1}), "the output name 'x' is the name of an input"),
         (lambda: gd.build((vector() + 1).named("x")), "the output name 'x' is the name of an input"),
+        (
+            lambda: (lambda a: gd.build([(a + 1).named("z"), (a + 2).named("z")]))(vector()),
+            "gd.build: two outputs are named 'z'; return a dict, whose keys are the names",
+        ),
         (lambda: gd.input("", gd.float32), "an input's name is a non-empty str, not ''"),
         (lambda: gd.input("x", "float32[2]"), "'float32[2]' is not a type"),
         (lambda: gd.constant(vector()), "a tensor is no constant"),
