@@ -127,7 +127,12 @@ class Dim:
             "use it as a size, as an operand of a tensor, or as a tensor of its own: op.Shape(x)[axis]" + at(caller())
         )
 
-    __int__ = __float__ = __index__ = __pow__ = __rpow__ = _frozen
+    __int__ = __float__ = __index__ = _frozen
+
+    def __pow__(self, other: Any) -> Any:
+        return self._frozen() if isinstance(other, (int, float, Dim)) else NotImplemented
+
+    __rpow__ = __pow__
     __lt__ = __le__ = __gt__ = __ge__ = _compare
     __array_ufunc__ = None
 

@@ -144,6 +144,15 @@ with gd.opset(9) as nine:
     op.TopK(x, k=3)
     nine.TopK(x, k=3)
 gd.domain("ai.onnx.ml", 3).Scaler(x)
+
+
+def scaled(a: gd.Tensor) -> gd.Tensor:
+    # operators and methods give tensors, which editors complete
+    return (2 * a + 1).sum(axis=0)[:1].reshape(-1) // 2
+
+
+for tensor in (x @ x, -x, x > 0, x == 1, x.T, x.mean(), x.astype(gd.int64), divmod(x, 2)[0], x.sort()):
+    scaled(tensor).named("named")
 """
 
 BAD = """\
@@ -159,6 +168,7 @@ op.Conv(x, x, pads=1)
 op.Cast(x)
 op.Concat(x, axis=1.5)
 number: int = op.Relu(x)
+(x * 2).summ()
 """
 
 
@@ -187,6 +197,7 @@ def test_a_type_checker_knows_the_operators(tmp_path: Path) -> None:
         ("bad.py", 10, "call-arg"),
         ("bad.py", 11, "arg-type"),
         ("bad.py", 12, "assignment"),
+        ("bad.py", 13, "attr-defined"),
     ], done.stdout + done.stderr
 
 

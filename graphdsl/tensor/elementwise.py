@@ -1,7 +1,7 @@
 """Arithmetic, comparison, logic and bit operators, with NumPy's meaning."""
 
 from operator import index
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -82,11 +82,11 @@ class Elementwise(Handle):
 
     __slots__ = ()
 
-    def _emit(self, name: str, *inputs: Any, **attributes: Any) -> Any:
+    def _emit(self, name: str, *inputs: Any, **attributes: Any) -> Self:
         """One operator's first output as a tensor."""
         return type(self)(emit(name, *inputs, **attributes)[0])
 
-    def _binary(self, name: str, left: Operand, right: Operand) -> Any:
+    def _binary(self, name: str, left: Operand, right: Operand) -> Self:
         """An operator of two inputs, one of which is this tensor; NotImplemented when the other can be none."""
         other = right if left is self else left
         if type(other) is not type(self) and not isinstance(other, Handle):
@@ -94,10 +94,10 @@ class Elementwise(Handle):
                 size = self._size_of(other)
                 left, right = (left, size) if other is right else (size, right)
             elif not is_operand(other):
-                return NotImplemented
+                return NotImplemented  # type: ignore[no-any-return]
         return type(self)(emit_binary(name, left, right))
 
-    def _size_of(self, dim: Dim) -> Any:
+    def _size_of(self, dim: Dim) -> Self:
         """A dimension as an operand; layers below know how to compute one when the model runs."""
         refuse(f"the dimension {str(dim)!r} as an operand", "write op.Shape(x) and index it")
 
@@ -144,7 +144,7 @@ class Elementwise(Handle):
         same_dtype(what, *pair)
         return pair
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self, dtype: Any) -> Self:
         """The elements converted (ONNX Cast): floats to integers truncate, as in NumPy.
 
         Out-of-range conversions are undefined in ONNX.
@@ -157,7 +157,7 @@ class Elementwise(Handle):
 
     # Arithmetic
 
-    def _arithmetic(self, name: str, left: Operand, right: Operand) -> Any:
+    def _arithmetic(self, name: str, left: Operand, right: Operand) -> Self:
         kind = self._v.type
         if isinstance(kind, TensorType) and kind.dtype.kind in ("bool", "string"):
             if kind.dtype.kind == "bool":
@@ -166,37 +166,37 @@ class Elementwise(Handle):
                 name = "StringConcat"
         return self._binary(name, left, right)
 
-    def __add__(self, other: Operand) -> Any:
+    def __add__(self, other: Operand) -> Self:
         return self._arithmetic("Add", self, other)
 
-    def __radd__(self, other: Operand) -> Any:
+    def __radd__(self, other: Operand) -> Self:
         return self._arithmetic("Add", other, self)
 
-    def __sub__(self, other: Operand) -> Any:
+    def __sub__(self, other: Operand) -> Self:
         return self._arithmetic("Sub", self, other)
 
-    def __rsub__(self, other: Operand) -> Any:
+    def __rsub__(self, other: Operand) -> Self:
         return self._arithmetic("Sub", other, self)
 
-    def __mul__(self, other: Operand) -> Any:
+    def __mul__(self, other: Operand) -> Self:
         return self._arithmetic("Mul", self, other)
 
-    def __rmul__(self, other: Operand) -> Any:
+    def __rmul__(self, other: Operand) -> Self:
         return self._arithmetic("Mul", other, self)
 
-    def __matmul__(self, other: Operand) -> Any:
+    def __matmul__(self, other: Operand) -> Self:
         return self._arithmetic("MatMul", self, other)
 
-    def __rmatmul__(self, other: Operand) -> Any:
+    def __rmatmul__(self, other: Operand) -> Self:
         return self._arithmetic("MatMul", other, self)
 
-    def __truediv__(self, other: Operand) -> Any:
+    def __truediv__(self, other: Operand) -> Self:
         return self._divide(self, other)
 
-    def __rtruediv__(self, other: Operand) -> Any:
+    def __rtruediv__(self, other: Operand) -> Self:
         return self._divide(other, self)
 
-    def _divide(self, left: Operand, right: Operand) -> Any:
+    def _divide(self, left: Operand, right: Operand) -> Self:
         if self._kind in ("int", "uint"):
             refuse(
                 f"/ of {self.dtype} tensors would give a float in NumPy and truncate in ONNX",
@@ -204,72 +204,76 @@ class Elementwise(Handle):
             )
         return self._arithmetic("Div", left, right)
 
-    def __floordiv__(self, other: Operand) -> Any:
+    def __floordiv__(self, other: Operand) -> Self:
         return self._floor_divide(self, other)
 
-    def __rfloordiv__(self, other: Operand) -> Any:
+    def __rfloordiv__(self, other: Operand) -> Self:
         return self._floor_divide(other, self)
 
-    def _floor_divide(self, left: Operand, right: Operand) -> Any:
+    def _floor_divide(self, left: Operand, right: Operand) -> Self:
         pair = self._pair("FloorDiv", left, right)
-        return NotImplemented if pair is None else quotient(*pair)
+        result: Self = NotImplemented if pair is None else quotient(*pair)
+        return result
 
-    def __mod__(self, other: Operand) -> Any:
+    def __mod__(self, other: Operand) -> Self:
         return self._modulo(self, other)
 
-    def __rmod__(self, other: Operand) -> Any:
+    def __rmod__(self, other: Operand) -> Self:
         return self._modulo(other, self)
 
-    def _modulo(self, left: Operand, right: Operand) -> Any:
+    def _modulo(self, left: Operand, right: Operand) -> Self:
         pair = self._pair("Mod", left, right)
-        return NotImplemented if pair is None else remainder(*pair)
+        result: Self = NotImplemented if pair is None else remainder(*pair)
+        return result
 
-    def __divmod__(self, other: Operand) -> Any:
+    def __divmod__(self, other: Operand) -> tuple[Self, Self]:
         pair = self._pair("FloorDiv", self, other)
-        return NotImplemented if pair is None else both(*pair)
+        result: tuple[Self, Self] = NotImplemented if pair is None else both(*pair)
+        return result
 
-    def __rdivmod__(self, other: Operand) -> Any:
+    def __rdivmod__(self, other: Operand) -> tuple[Self, Self]:
         pair = self._pair("FloorDiv", other, self)
-        return NotImplemented if pair is None else both(*pair)
+        result: tuple[Self, Self] = NotImplemented if pair is None else both(*pair)
+        return result
 
-    def __pow__(self, other: Operand, modulo: None = None) -> Any:
+    def __pow__(self, other: Operand, modulo: None = None) -> Self:
         if modulo is not None:
             refuse("pow(t, n, modulo)", "write (t ** n) % modulo")
         return self._power(self, other)
 
-    def __rpow__(self, other: Operand) -> Any:
+    def __rpow__(self, other: Operand) -> Self:
         return self._power(other, self)
 
-    def _power(self, base: Operand, exponent: Operand) -> Any:
+    def _power(self, base: Operand, exponent: Operand) -> Self:
         if not self._kind:
             return self._binary("Pow", base, exponent)
         pair = self._pair("Pow", base, exponent)
         if pair is None:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         known = constant_array(pair[1]._v) if self._kind == "int" else None
         if known is not None and (known < 0).any():
             refuse(f"{self.dtype} tensors to a negative power", "cast first, as in t.astype(gd.float32) ** -1")
         return self._binary("Pow", *pair)
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Self:
         if self._kind == "bool":
             refuse("-t of a bool tensor", "write ~t, or cast it, as in t.astype(gd.int64)")
         if self._kind == "uint":  # wraps around, as in NumPy; ONNX's Neg takes signed types only
             return self._emit("Sub", 0, self)
         return self._emit("Neg", self)
 
-    def __pos__(self) -> Any:
+    def __pos__(self) -> Self:
         if self._kind == "bool":
             refuse("+t of a bool tensor", "write t, or cast it, as in t.astype(gd.int64)")
         return self
 
-    def __abs__(self) -> Any:
+    def __abs__(self) -> Self:
         return self if self._kind == "bool" else self._emit("Abs", self)
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self, digits: int | None = None) -> Self:
         return self.round(digits or 0)
 
-    def round(self, decimals: int = 0) -> Any:
+    def round(self, decimals: int = 0) -> Self:
         """Rounded to `decimals` places, halves to even (ONNX Round); integers stay as they are.
 
         Raises:
@@ -286,11 +290,12 @@ class Elementwise(Handle):
             return self._emit("Round", self)
         with np.errstate(over="ignore"):
             scale = self._constant(10.0 ** abs(decimals))
-        return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
+        result: Self = (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
+        return result
 
     # Comparison: elementwise, as in NumPy; for identity there is t.is_same(u)
 
-    def _equal(self, other: object) -> Any:
+    def _equal(self, other: object) -> Self:
         result = NotImplemented if other is None else self._binary("Equal", self, other)
         if result is NotImplemented:  # else Python would answer by identity: a silent False
             refuse(
@@ -299,15 +304,15 @@ class Elementwise(Handle):
             )
         return result
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: object) -> Self:  # type: ignore[override]
         return self._equal(other)
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self, other: object) -> Self:  # type: ignore[override]
         return self._emit("Not", self._equal(other))
 
     __hash__ = Handle.__hash__  # which raises; a class with an __eq__ of its own would have none
 
-    def _compare(self, name: str, other: Operand) -> Any:
+    def _compare(self, name: str, other: Operand) -> Self:
         kind = self._kind
         if kind == "string":
             refuse(f"{_SYMBOLS[name]} of string tensors", "ONNX orders no text; it has t == u, and op.RegexFullMatch")
@@ -319,21 +324,21 @@ class Elementwise(Handle):
         other = self._emit("Not", self._tensor(other, _SYMBOLS[name]))
         return self._emit("And" if name == "Greater" else "Or", self, other)
 
-    def __lt__(self, other: Operand) -> Any:
+    def __lt__(self, other: Operand) -> Self:
         return self._compare("Less", other)
 
-    def __le__(self, other: Operand) -> Any:
+    def __le__(self, other: Operand) -> Self:
         return self._compare("LessOrEqual", other)
 
-    def __gt__(self, other: Operand) -> Any:
+    def __gt__(self, other: Operand) -> Self:
         return self._compare("Greater", other)
 
-    def __ge__(self, other: Operand) -> Any:
+    def __ge__(self, other: Operand) -> Self:
         return self._compare("GreaterOrEqual", other)
 
     # Logic on bool tensors, bits on integers
 
-    def _logic(self, logical: str, left: Operand, right: Operand) -> Any:
+    def _logic(self, logical: str, left: Operand, right: Operand) -> Self:
         kind = self._kind
         if not kind:
             refuse(
@@ -342,32 +347,32 @@ class Elementwise(Handle):
             )
         return self._binary(logical if kind == "bool" else f"Bitwise{logical}", left, right)
 
-    def __and__(self, other: Operand) -> Any:
+    def __and__(self, other: Operand) -> Self:
         return self._logic("And", self, other)
 
-    def __rand__(self, other: Operand) -> Any:
+    def __rand__(self, other: Operand) -> Self:
         return self._logic("And", other, self)
 
-    def __or__(self, other: Operand) -> Any:
+    def __or__(self, other: Operand) -> Self:
         return self._logic("Or", self, other)
 
-    def __ror__(self, other: Operand) -> Any:
+    def __ror__(self, other: Operand) -> Self:
         return self._logic("Or", other, self)
 
-    def __xor__(self, other: Operand) -> Any:
+    def __xor__(self, other: Operand) -> Self:
         return self._logic("Xor", self, other)
 
-    def __rxor__(self, other: Operand) -> Any:
+    def __rxor__(self, other: Operand) -> Self:
         return self._logic("Xor", other, self)
 
-    def __invert__(self) -> Any:
+    def __invert__(self) -> Self:
         if not self._kind:
             refuse("~ of a tensor whose dtype is not known", "write op.Not for bools or op.BitwiseNot for integers")
         return self._emit("Not" if self._kind == "bool" else "BitwiseNot", self)
 
-    def _shift(self, direction: str, left: Operand, right: Operand) -> Any:
+    def _shift(self, direction: str, left: Operand, right: Operand) -> Self:
         if not is_operand(right if left is self else left):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         if self._kind == "bool":
             refuse("shifts of bool tensors", "cast first, as in t.astype(gd.uint8)")
         if self._kind == "int":
@@ -378,16 +383,16 @@ class Elementwise(Handle):
             )
         return self._emit("BitShift", left, right, direction=direction)
 
-    def __lshift__(self, other: Operand) -> Any:
+    def __lshift__(self, other: Operand) -> Self:
         return self._shift("LEFT", self, other)
 
-    def __rlshift__(self, other: Operand) -> Any:
+    def __rlshift__(self, other: Operand) -> Self:
         return self._shift("LEFT", other, self)
 
-    def __rshift__(self, other: Operand) -> Any:
+    def __rshift__(self, other: Operand) -> Self:
         return self._shift("RIGHT", self, other)
 
-    def __rrshift__(self, other: Operand) -> Any:
+    def __rrshift__(self, other: Operand) -> Self:
         return self._shift("RIGHT", other, self)
 
 

@@ -1,6 +1,6 @@
 """NumPy's indexing, and its methods that pick elements by index."""
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Indexing(Reducing):
 
     __slots__ = ()
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> Self:
         """Elements by NumPy's rules: integers, slices, `...`, None, integer arrays and tensors, and masks.
 
         An integer or one index array is a Gather, slices are one Slice, None is an Unsqueeze, several index arrays are
@@ -55,7 +55,8 @@ class Indexing(Reducing):
             return result._expanded(items, None, 0)
         block, lead = _block(items)
         result, width = result._picked(picks, lead)
-        return result._expanded(items, block, width)
+        found: Self = result._expanded(items, block, width)
+        return found
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         refuse("t[i] = value: a tensor never changes", _NO_STORE)
@@ -63,7 +64,7 @@ class Indexing(Reducing):
     def __delitem__(self, key: Any) -> NoReturn:
         refuse("del t[i]: a tensor never changes", "select what stays, as in t[keep]")
 
-    def _sliced(self, parts: list[tuple[int, Part]]) -> Any:
+    def _sliced(self, parts: list[tuple[int, Part]]) -> Self:
         first = [(axis, Part(*part.first, 1)) for axis, part in parts if part.first is not None]
         result = self._sliced(first) if first else self
         if not parts:
@@ -96,7 +97,7 @@ class Indexing(Reducing):
         result = front._emit("GatherND", front, indices)
         return result._moved(0, lead, width), width
 
-    def _moved(self, start: int, to: int, width: int) -> Any:
+    def _moved(self, start: int, to: int, width: int) -> Self:
         """With `width` neighbouring axes moved, so that they begin elsewhere."""
         if start == to:
             return self
@@ -105,7 +106,7 @@ class Indexing(Reducing):
         others = [i for i in order if i not in block]
         return self._emit("Transpose", self, perm=[*others[:to], *block, *others[to:]])
 
-    def _expanded(self, items: list[Item], block: int | None, width: int) -> Any:
+    def _expanded(self, items: list[Item], block: int | None, width: int) -> Self:
         """With the new axes of a key; the axes of its index arrays come before item `block`."""
         axes: list[int] = []
         place = 0
@@ -125,7 +126,7 @@ class Indexing(Reducing):
                     place += 1
         return self._emit("Unsqueeze", self, axes=axes) if axes else self
 
-    def take(self, indices: Any, axis: int | None = None, *, mode: str = "raise", out: None = None) -> Any:
+    def take(self, indices: Any, axis: int | None = None, *, mode: str = "raise", out: None = None) -> Self:
         """Elements by index along an axis, or of `ravel()` (ONNX Gather); negative indices count from the end.
 
         >>> import graphdsl as gd
@@ -147,7 +148,7 @@ class Indexing(Reducing):
         size = None if kind.shape is None else kind.shape[along]
         return self._emit("Gather", self, in_range(found, along, size, kind), axis=along)
 
-    def compress(self, condition: Any, axis: int | None = None, *, out: None = None) -> Any:
+    def compress(self, condition: Any, axis: int | None = None, *, out: None = None) -> Self:
         """The elements along an axis, or of `ravel()`, where a condition of one axis holds (ONNX Compress)."""
         no_keywords("compress", {"out": out})
         if not isinstance(condition, Handle):
@@ -164,7 +165,7 @@ class Indexing(Reducing):
             refuse("nonzero() of a scalar", "write t.reshape(1).nonzero()")
         return _rows(self, rank)
 
-    def repeat(self, repeats: Any, axis: int | None = None) -> Any:
+    def repeat(self, repeats: Any, axis: int | None = None) -> Self:
         """Each element along an axis, or of `ravel()`, several times in a row (ONNX Gather).
 
         `repeats` is an int or, where the size of the axis is known, one int for each element.
@@ -190,7 +191,7 @@ class Indexing(Reducing):
             index = _range(scalar_of(axis_size(self._v, along)) * count) // max(count, 1)
         return self._emit("Gather", self, index, axis=along)
 
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Self:
         """The diagonal of two axes, as the last axis of the result; `offset` above the main one (ONNX GatherND)."""
         rank = self._known_rank("diagonal")
         first, second = self._axes((axis1, axis2), "diagonal")
@@ -208,7 +209,7 @@ class Indexing(Reducing):
         picked = self.transpose([first, second, *others])[steps + rows, steps + columns]
         return picked._moved(0, rank - 2, 1)
 
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, *, dtype: Any = None, out: None = None) -> Any:
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, *, dtype: Any = None, out: None = None) -> Self:
         """The sum of `diagonal`, in the tensor's own dtype."""
         no_keywords("trace", {"out": out})
         return self.diagonal(offset, axis1, axis2).sum(-1, dtype=dtype)

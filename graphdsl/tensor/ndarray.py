@@ -1,6 +1,6 @@
 """The rest of what NumPy's arrays have: what needs no node, what is one, and what tensors refuse with advice."""
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -87,35 +87,35 @@ class NdArray(Elementwise):
         return total
 
     @property
-    def real(self) -> Any:
+    def real(self) -> Self:
         """This tensor: its elements are real."""
         return self._only_real(".real")
 
-    def conj(self) -> Any:
+    def conj(self) -> Self:
         """This tensor: its elements are real."""
         return self._only_real("conj()")
 
     conjugate = conj
 
-    def _only_real(self, what: str) -> Any:
+    def _only_real(self, what: str) -> Self:
         if self.dtype.kind == "complex":
             refuse(f"{what} of {self.dtype} tensors", "ONNX has no operator for it; keep the two parts in real tensors")
         return self
 
-    def copy(self) -> Any:
+    def copy(self) -> Self:
         """This tensor: one that never changes need not be copied."""
         return self
 
-    def __copy__(self) -> Any:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, _: Any) -> Any:
+    def __deepcopy__(self, _: Any) -> Self:
         return self
 
     def __reduce__(self) -> NoReturn:
         refuse("pickling a tensor", _SAVE)
 
-    def clip(self, min: Operand = None, max: Operand = None, *, out: None = None) -> Any:
+    def clip(self, min: Operand = None, max: Operand = None, *, out: None = None) -> Self:
         """The elements limited to `min` and `max`, either of which may be left out (ONNX Clip, or Max and Min).
 
         NaN stays NaN, and where `min` exceeds `max` the result is `max`, as in NumPy.

@@ -1,7 +1,7 @@
 """NumPy's methods along axes: sums and other reductions, running sums, sorting."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Reducing(Shaping):
 
     __slots__ = ()
 
-    def sum(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Any:
+    def sum(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Self:
         """The sum along axes, in the tensor's own dtype unless `dtype` says otherwise (ONNX ReduceSum).
 
         >>> import graphdsl as gd
@@ -38,12 +38,12 @@ class Reducing(Shaping):
         no_keywords("sum", numpy)
         return self._in(dtype)._reduce("ReduceSum", "sum", axis, keepdims, "int64")
 
-    def prod(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Any:
+    def prod(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Self:
         """The product along axes, in the tensor's own dtype unless `dtype` says otherwise (ONNX ReduceProd)."""
         no_keywords("prod", numpy)
         return self._in(dtype)._reduce("ReduceProd", "prod", axis, keepdims, "int64")
 
-    def mean(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Any:
+    def mean(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False, **numpy: Any) -> Self:
         """The mean along axes of a float tensor (ONNX ReduceMean).
 
         Raises:
@@ -52,31 +52,31 @@ class Reducing(Shaping):
         no_keywords("mean", numpy)
         return self._in(dtype)._floats("mean")._reduce("ReduceMean", "mean", axis, keepdims, "float32")
 
-    def max(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Any:
+    def max(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Self:
         """The largest element along axes (ONNX ReduceMax). Where there are NaN, the result depends on the runtime."""
         no_keywords("max", numpy)
         if self.dtype.kind == "bool":
             return self.any(axis, keepdims=keepdims)
         return self._reduce("ReduceMax", "max", axis, keepdims, "int32")
 
-    def min(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Any:
+    def min(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Self:
         """The smallest element along axes (ONNX ReduceMin). Where there are NaN, the result depends on the runtime."""
         no_keywords("min", numpy)
         if self.dtype.kind == "bool":
             return self.all(axis, keepdims=keepdims)
         return self._reduce("ReduceMin", "min", axis, keepdims, "int32")
 
-    def any(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Any:
+    def any(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Self:
         """Whether some element along axes is true, or not zero."""
         no_keywords("any", numpy)
         return self._truth("ReduceMax", "any", axis, keepdims)
 
-    def all(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Any:
+    def all(self, axis: Any = None, *, keepdims: bool = False, **numpy: Any) -> Self:
         """Whether every element along axes is true, or not zero."""
         no_keywords("all", numpy)
         return self._truth("ReduceMin", "all", axis, keepdims)
 
-    def _truth(self, operator: str, what: str, axis: Any, keepdims: bool) -> Any:
+    def _truth(self, operator: str, what: str, axis: Any, keepdims: bool) -> Self:
         truth = self.astype(np.bool_)
         if axis == ():
             return truth
@@ -93,7 +93,7 @@ class Reducing(Shaping):
         correction: int | None = None,
         keepdims: bool = False,
         **numpy: Any,
-    ) -> Any:
+    ) -> Self:
         """The variance along axes of a float tensor: the sum of squared distances to the mean, by `n - ddof`."""
         no_keywords("var", numpy)
         values = self._in(dtype)._floats("var")
@@ -103,7 +103,9 @@ class Reducing(Shaping):
         distance = values - values.mean(axis, keepdims=True)
         if delta == 0:
             return (distance * distance).mean(axis, keepdims=keepdims)
-        return distance._reduce("ReduceSumSquare", "var", axis, keepdims, "float32") / values._count(axis, delta)
+        squares = distance._reduce("ReduceSumSquare", "var", axis, keepdims, "float32")
+        result: Self = squares / values._count(axis, delta)
+        return result
 
     def std(
         self,
@@ -114,7 +116,7 @@ class Reducing(Shaping):
         correction: int | None = None,
         keepdims: bool = False,
         **numpy: Any,
-    ) -> Any:
+    ) -> Self:
         """The standard deviation along axes of a float tensor: the root of `var`."""
         no_keywords("std", numpy)
         values = self._in(dtype)._floats("std")
@@ -140,10 +142,10 @@ class Reducing(Shaping):
         count = scalar_of(count).astype(self.dtype) * self._constant(known) - self._constant(less)
         return count._emit("Max", count, self._constant(0))
 
-    def _in(self, dtype: Any) -> Any:
+    def _in(self, dtype: Any) -> Self:
         return self if dtype is None else self.astype(dtype)
 
-    def _floats(self, what: str) -> Any:
+    def _floats(self, what: str) -> Self:
         if self.dtype.kind not in ("float", "complex"):
             refuse(
                 f"{what}() of {self.dtype} tensors would give floats in NumPy and integers in ONNX",
@@ -165,7 +167,7 @@ class Reducing(Shaping):
                 f"{what}() of {dtype} tensors", f"{operator} does not take them at opset {schema.version}: write {cast}"
             )
 
-    def _reduce(self, operator: str, what: str, axis: Any, keepdims: bool, instead: str) -> Any:
+    def _reduce(self, operator: str, what: str, axis: Any, keepdims: bool, instead: str) -> Self:
         self._taken(operator, what, instead)
         if axis is None:
             return self._emit(operator, self, keepdims=int(keepdims))
@@ -174,41 +176,41 @@ class Reducing(Shaping):
             return self
         return self._emit(operator, self, axes=axes, keepdims=int(keepdims))
 
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False, out: None = None) -> Any:
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False, out: None = None) -> Self:
         """The int64 index of the first largest element along an axis, or in `ravel()` (ONNX ArgMax)."""
         no_keywords("argmax", {"out": out})
         return self._extreme("ArgMax", "argmax", axis, keepdims)
 
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False, out: None = None) -> Any:
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False, out: None = None) -> Self:
         """The int64 index of the first smallest element along an axis, or in `ravel()` (ONNX ArgMin)."""
         no_keywords("argmin", {"out": out})
         return self._extreme("ArgMin", "argmin", axis, keepdims)
 
-    def _extreme(self, operator: str, what: str, axis: int | None, keepdims: bool) -> Any:
+    def _extreme(self, operator: str, what: str, axis: int | None, keepdims: bool) -> Self:
         values = self.astype(np.int32) if self.dtype.kind == "bool" else self
         if axis is not None:
             return values._emit(operator, values, axis=self._axis(axis, what), keepdims=int(keepdims))
         found = values.ravel()._emit(operator, values.ravel(), axis=0, keepdims=0)
         return found.reshape([1] * self._known_rank(f"{what}(keepdims=True)")) if keepdims else found
 
-    def cumsum(self, axis: int | None = None, *, dtype: Any = None, out: None = None) -> Any:
+    def cumsum(self, axis: int | None = None, *, dtype: Any = None, out: None = None) -> Self:
         """The running sum along an axis, or of `ravel()`, in the tensor's own dtype (ONNX CumSum)."""
         no_keywords("cumsum", {"out": out})
         return self._in(dtype)._running("CumSum", "cumsum", axis)
 
-    def cumprod(self, axis: int | None = None, *, dtype: Any = None, out: None = None) -> Any:
+    def cumprod(self, axis: int | None = None, *, dtype: Any = None, out: None = None) -> Self:
         """The running product along an axis, or of `ravel()` (ONNX CumProd, from opset 26 on)."""
         no_keywords("cumprod", {"out": out})
         if opset_in_force() < 26:
             refuse("cumprod() below opset 26", "ONNX has CumProd since then: with gd.opset(26): ...")
         return self._in(dtype)._running("CumProd", "cumprod", axis)
 
-    def _running(self, operator: str, what: str, axis: int | None) -> Any:
+    def _running(self, operator: str, what: str, axis: int | None) -> Self:
         self._taken(operator, what, "int64")
         values = self.ravel() if axis is None else self
         return values._emit(operator, values, np.int64(0 if axis is None else self._axis(axis, what)))
 
-    def sort(self, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None, **numpy: Any) -> Any:
+    def sort(self, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None, **numpy: Any) -> Self:
         """The elements along an axis in ascending order, as a new tensor (ONNX TopK).
 
         >>> import graphdsl as gd
@@ -220,15 +222,15 @@ class Reducing(Shaping):
 
     def argsort(
         self, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None, **numpy: Any
-    ) -> Any:
+    ) -> Self:
         """The int64 indices that sort along an axis; equal elements keep their order (ONNX TopK)."""
         no_keywords("argsort", numpy)
         return self._sorted("argsort", axis)[1]
 
-    def _sorted(self, what: str, axis: int | None) -> tuple[Any, Any]:
+    def _sorted(self, what: str, axis: int | None) -> tuple[Self, Self]:
         self._taken("TopK", what, "int32")
         if axis is None:
-            return self.ravel()._sorted(what, 0)  # type: ignore[no-any-return]
+            return self.ravel()._sorted(what, 0)
         if opset_in_force() < 11:
             refuse(f"{what}() below opset 11", "ONNX sorts in ascending order since then: with gd.opset(11): ...")
         rank = self._known_rank(what)

@@ -1,7 +1,7 @@
 """NumPy's methods that rearrange a tensor's axes without touching its elements."""
 
 import operator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -26,8 +26,9 @@ class Shaping(NdArray):
 
     __slots__ = ()
 
-    def _size_of(self, dim: Dim) -> Any:
-        return scalar_of(dimension(dim)).astype(self.dtype)
+    def _size_of(self, dim: Dim) -> Self:
+        size: Self = scalar_of(dimension(dim)).astype(self.dtype)
+        return size
 
     def _known_rank(self, what: str) -> int:
         rank = self.rank
@@ -56,7 +57,7 @@ class Shaping(NdArray):
             out_of_range(f"{what}: an axis is given twice in {axes!r}")
         return found
 
-    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Self:
         """The elements in their order, in another shape (ONNX Reshape).
 
         The sizes are ints, one of which may be -1 (whatever is left), dimensions of a tensor's shape, or integer
@@ -78,7 +79,7 @@ class Shaping(NdArray):
             shape = tuple(shape[0])
         return self._reshape([_size(size, place) for place, size in enumerate(shape)])
 
-    def _reshape(self, dims: list[Any]) -> Any:
+    def _reshape(self, dims: list[Any]) -> Self:
         """Reshape to ints, dimensions and scalar tensors, with ONNX's 0 (the input's own size) and -1 where they do."""
         own = self.shape or ()
         target = list(dims)
@@ -94,7 +95,7 @@ class Shaping(NdArray):
         # 0 must mean an empty axis now, not "as in the input"
         return self._reshape_at_run_time(shape_input(dims))
 
-    def _reshape_at_run_time(self, shape: Any) -> Any:
+    def _reshape_at_run_time(self, shape: Any) -> Self:
         if not isinstance(shape, list):
             if shape.dtype.kind not in ("int", "uint") or (shape.rank or 1) != 1:
                 refuse(f"a shape of type {shape.type!r}", "reshape takes ints or one 1-D tensor of integers")
@@ -105,17 +106,17 @@ class Shaping(NdArray):
             refuse(f"reshape to {tuple(shape)}", "an axis of size 0 needs opset 14: with gd.opset(14): ...")
         return self._emit("Reshape", self, shape=shape, allowzero=1)
 
-    def ravel(self, order: str = "C") -> Any:
+    def ravel(self, order: str = "C") -> Self:
         """All elements in one axis (ONNX Reshape)."""
         row_major(order, "ravel")
         return self if self.rank == 1 else self._emit("Reshape", self, shape=[-1])
 
-    def flatten(self, order: str = "C") -> Any:
+    def flatten(self, order: str = "C") -> Self:
         """All elements in one axis (ONNX Reshape); op.Flatten gives a matrix."""
         row_major(order, "flatten")
         return self.ravel()
 
-    def transpose(self, *axes: Any) -> Any:
+    def transpose(self, *axes: Any) -> Self:
         """The axes in another order, by default reversed (ONNX Transpose).
 
         >>> import graphdsl as gd
@@ -141,29 +142,29 @@ class Shaping(NdArray):
             out_of_range(f"transpose takes all {rank} axes of {self.type!r}, got {len(perm)}: {tuple(axes)!r}")
         return self._permuted(perm)
 
-    def _permuted(self, perm: list[int]) -> Any:
+    def _permuted(self, perm: list[int]) -> Self:
         return self if perm == sorted(perm) and self.rank is not None else self._emit("Transpose", self, perm=perm)
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Self:
         """The axes reversed."""
         return self.transpose()
 
     @property
-    def mT(self) -> Any:
+    def mT(self) -> Self:
         """The last two axes swapped: the transposes of a stack of matrices."""
         if self._known_rank(".mT") < 2:
             out_of_range(f".mT swaps the last two axes, and {self.type!r} has not two")
         return self.swapaxes(-2, -1)
 
-    def swapaxes(self, axis1: int, axis2: int) -> Any:
+    def swapaxes(self, axis1: int, axis2: int) -> Self:
         """Two axes swapped (ONNX Transpose)."""
         perm = list(range(self._known_rank("swapaxes")))
         first, second = self._axis(axis1, "swapaxes"), self._axis(axis2, "swapaxes")
         perm[first], perm[second] = second, first
         return self._permuted(perm)
 
-    def squeeze(self, axis: Any = None) -> Any:
+    def squeeze(self, axis: Any = None) -> Self:
         """Without the axes of size 1, all of them or those given (ONNX Squeeze).
 
         Raises:
