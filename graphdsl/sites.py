@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 _PARTS = (
     "tensor",
+    "loading",
     "sharpening",
     "source",
     "differences",

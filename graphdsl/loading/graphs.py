@@ -1,12 +1,6 @@
-"""Models from files, bytes and protos: into the graph that the language builds, losing nothing, trusting nothing.
+"""Protos into the graph that the language builds: nodes, constants, bodies and functions, by name."""
 
-Nodes go through the constructor of `ir` without being checked one by one: what the file says is kept (a node its bytes,
-a tensor its fields), and types are inferred for the whole model when one is first asked for.
-"""
-
-import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,32 +8,27 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from . import schemas
-from .attributes import from_attribute
-from .bodies import input_types
-from .emission import imported
-from .errors import GraphError, LoadError, TypeSpecError
-from .fitting import misfits
-from .garbage import undisturbed
-from .guarding import (
+from .. import schemas
+from ..attributes import from_attribute
+from ..emission import imported
+from ..errors import LoadError
+from ..fitting import misfits
+from ..guarding import (
     DEEPEST,
     TOO_DEEP,
     DataFiles,
-    checked_model,
     checked_sparse,
     checked_tensor,
     checked_text,
     plain_domain,
 )
-from .inference import infer
-from .ir import (
+from ..ir import (
     NO_ATTRIBUTES,
     Constant,
     Function,
     Graph,
     Input,
     Kept,
-    ModelData,
     Node,
     NodeInfo,
     Opaque,
@@ -48,132 +37,15 @@ from .ir import (
     Value,
     make_node,
 )
-from .models import Model
-from .schemas import FOREVER, Schema
-from .sites import Site, at, caller
-from .tensor.calling import Trace
-from .tracing import types_through
-from .types import Type, from_proto, tensor_type
-from .walk import captured
+from ..models import Model
+from ..schemas import FOREVER, Schema
+from ..tracing import types_through
+from ..types import Type, tensor_type
+from ..walk import captured
+from .ordering import HOLDS_GRAPHS, in_order
+from .values import LoadedTrace, LoadedValue, declared_type, settle_types
 
 _READ_OF_GRAPHS = ("name", "node", "initializer", "sparse_initializer", "input", "output", "value_info")
-
-Source = str | os.PathLike[str] | bytes | onnx.ModelProto
-
-
-class LoadedTrace(Trace):
-    """The trace that a loaded graph's values belong to; it finds their types when one is first asked for."""
-
-    __slots__ = ("_settle",)
-
-    def __init__(self, label: str, parent: Trace | None, settle: Callable[[], None] | None) -> None:
-        super().__init__(label, parent)
-        self._settle = settle
-        self.released = parent is None
-
-    def settle(self) -> None:
-        """Infer the types of all values of the model."""
-        outermost: Any = self
-        while outermost.parent is not None:
-            outermost = outermost.parent
-        settle, outermost._settle = outermost._settle, None
-        if settle is not None:
-            settle()
-
-
-class LoadedValue(Value):
-    """An output of a loaded node: its type is inferred when it is first asked for."""
-
-    __slots__ = ("_type",)
-
-    def __init__(self, type: Type | None, node: Node | None, index: int, owner: object) -> None:
-        self._type = type
-        self.node = node
-        self.index = index
-        self.owner = owner
-        self.name = None
-
-    @property
-    def type(self) -> Type | None:
-        """The type; None where it cannot be known."""
-        if self._type is None:
-            self.owner.settle()  # type: ignore[attr-defined]  # a LoadedTrace
-        return self._type
-
-    @type.setter
-    def type(self, found: Type | None) -> None:
-        self._type = found
-
-    @property
-    def type_so_far(self) -> Type | None:
-        """The type if it was inferred already; asking for it infers nothing."""
-        return self._type
-
-
-def load(source: Source, base_dir: str | os.PathLike[str] | None = None, *, allow_hard_links: bool = False) -> Model:
-    """A model from a file, from bytes or from a `ModelProto`, of any opset.
-
-    What the file says is kept: names, order, documentation, metadata, functions, unknown fields. Weights in data files
-    beside the model are mapped into memory, not read.
-
-    Args:
-        source: A path, the bytes of a model, or a proto, which is not changed.
-        base_dir: Where the data files of a model given as bytes or proto are; a path's own folder by default.
-        allow_hard_links: Accept data files that have another name elsewhere, as stores that share files make them.
-
-    Raises:
-        LoadError: it is not a model, or not one that can be accepted; the message says why.
-    """
-    site = caller()
-    proto, folder = _read(source, base_dir, site)
-    try:
-        checked_model(proto)
-        with undisturbed():
-            return _Loader(proto, DataFiles(folder, allow_hard_links=allow_hard_links)).model()
-    except LoadError as error:
-        raise LoadError(f"{_label(source)}: {error}" + at(site)) from None
-    except TypeSpecError as error:
-        raise LoadError(f"{_label(source)}: {error}" + at(site)) from error
-    except RecursionError:
-        raise LoadError(f"{_label(source)}: functions call each other too deeply to be followed" + at(site)) from None
-
-
-def opened(model: ModelData | Source) -> Model:
-    """The model that a tool is given: a `Model`, or what `load` takes."""
-    return model if isinstance(model, Model) else load(model)  # type: ignore[arg-type]
-
-
-def _label(source: Source) -> str:
-    return repr(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else "the model"
-
-
-def _read(
-    source: Source, base_dir: str | os.PathLike[str] | None, site: Site | None
-) -> tuple[onnx.ModelProto, Path | None]:
-    folder = None if base_dir is None else Path(base_dir)
-    if isinstance(source, onnx.ModelProto):
-        copy = onnx.ModelProto()
-        copy.CopyFrom(source)
-        return copy, folder
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise LoadError(f"{_label(source)} cannot be read: {error.strerror or error}" + at(site)) from None
-        folder = path.parent if folder is None else folder
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        content = bytes(source)
-    else:
-        raise LoadError(f"gd.load takes a path, bytes or a ModelProto, got {type(source).__name__}" + at(site))
-    if not content:
-        raise LoadError(f"{_label(source)} is empty" + at(site))
-    try:
-        return onnx.ModelProto.FromString(content), folder
-    except Exception as error:  # protobuf's DecodeError has no public name in all its versions
-        reason = TOO_DEEP if "MaxDepth" in str(error) else f"it is not an ONNX model: {error}"
-        raise LoadError(f"{_label(source)}: {reason}" + at(site)) from None
-
 
 _PLAIN_FIELDS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float_data",
@@ -223,7 +95,7 @@ class _Met(NamedTuple):
     value: Any
 
 
-class _Loader:
+class Loader:
     """Reads one model."""
 
     def __init__(self, proto: onnx.ModelProto, files: DataFiles) -> None:
@@ -326,7 +198,7 @@ class _Loader:
         raw = info.type.SerializeToString()
         found = self._types.get(raw)
         if found is None:
-            found = self._types[raw] = _declared_type(info)
+            found = self._types[raw] = declared_type(info)
         return found
 
     def _rest(self, proto: onnx.GraphProto) -> bytes:
@@ -355,7 +227,7 @@ class _Loader:
                 break
             kept = Kept(proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True)
             made.append(self._node(proto, inputs, kept, trace, scope))
-        made += [self._node_with_bodies(proto, trace, scope) for proto in _sorted(waiting[len(made) :])]
+        made += [self._node_with_bodies(proto, trace, scope) for proto in in_order(waiting[len(made) :])]
         return tuple(made)
 
     def _node_with_bodies(self, proto: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Node:
@@ -366,7 +238,7 @@ class _Loader:
             schema = self._schema((proto.domain, proto.op_type, proto.overload))
             raise LoadError(f"{schema.label}: the input {missing!r} is {_NOWHERE}")
         attributes = self._attributes(proto, lambda body: self._body(body, proto, trace, scope)) or NO_ATTRIBUTES
-        is_whole = not any(attribute.type in _HOLDS_GRAPHS for attribute in proto.attribute)
+        is_whole = not any(attribute.type in HOLDS_GRAPHS for attribute in proto.attribute)
         raw = bytes(proto.SerializeToString()) if is_whole else _without_bodies(proto)
         kept = Kept(raw, attributes, names, tuple(proto.output), is_whole)
         return self._node(proto, inputs, kept, trace, scope)
@@ -379,7 +251,7 @@ class _Loader:
         found: dict[str, Any] = {}
         self._kinds = kinds = []
         for attribute in proto.attribute:
-            if attribute.type in _HOLDS_GRAPHS:
+            if attribute.type in HOLDS_GRAPHS:
                 if body is None:
                     return None
                 checked_text(attribute, "g", "graphs")
@@ -584,10 +456,6 @@ def _unknown(domain: str, name: str, version: int) -> Schema:
     )
 
 
-def _declared_type(info: onnx.ValueInfoProto) -> Type | None:
-    return from_proto(info.type) if info.HasField("type") else None
-
-
 def _without(proto: Any, *fields: str) -> bytes:
     """The bytes of a message without some fields; unknown fields stay."""
     copy = type(proto)()
@@ -616,86 +484,3 @@ def _without_bodies(proto: onnx.NodeProto) -> bytes:
         elif attribute.type == onnx.AttributeProto.GRAPHS:
             attribute.ClearField("graphs")
     return bytes(copy.SerializeToString())
-
-
-def _sorted(protos: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes so that each comes after those it needs: in the file's order, if that is one.
-
-    Raises:
-        LoadError: nodes need each other in a circle.
-    """
-    made = {name: index for index, proto in enumerate(protos) for name in proto.output if name}
-    waits = [{made[name] for name in _needs(proto) if name in made} for proto in protos]
-    if all(not wanted or max(wanted) < index for index, wanted in enumerate(waits)):
-        return protos
-    order: list[onnx.NodeProto] = []
-    opened, done = [False] * len(protos), [False] * len(protos)
-    for start in range(len(protos)):
-        stack = [start]
-        while stack:
-            index = stack[-1]
-            waiting = [] if done[index] else [other for other in sorted(waits[index]) if not done[other]]
-            if waiting and opened[index]:
-                raise LoadError(f"the nodes that make {', '.join(protos[index].output)!r} need each other in a circle")
-            if waiting:
-                opened[index] = True
-                stack.extend(reversed(waiting))
-                continue
-            stack.pop()
-            if not done[index]:
-                done[index] = True
-                order.append(protos[index])
-    return order
-
-
-def _needs(proto: onnx.NodeProto) -> Iterator[str]:
-    """The names that a node uses, those that its bodies capture included, but not those that are the bodies' own."""
-    nothing: frozenset[str] = frozenset()
-    stack = [(proto, nothing)]
-    while stack:
-        node, inner = stack.pop()
-        yield from (name for name in node.input if name not in inner)
-        for attribute in node.attribute:
-            if attribute.type not in _HOLDS_GRAPHS:
-                continue
-            for graph in (attribute.g, *attribute.graphs):
-                own = inner.union(
-                    (info.name for info in graph.input),
-                    (tensor.name for tensor in graph.initializer),
-                    (tensor.values.name for tensor in graph.sparse_initializer),
-                    (name for made in graph.node for name in made.output),
-                )
-                yield from (info.name for info in graph.output if info.name not in own)
-                stack.extend((made, own) for made in graph.node)
-
-
-_HOLDS_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-
-
-def settle_types(graph: Graph) -> None:
-    """Infer the types of a loaded graph's values, node by node; where that fails, what the file declares counts."""
-    for node in graph.nodes:
-        for body in node.bodies if node.attributes else ():
-            try:
-                kinds = () if node.schema.is_bare else input_types(node.schema, node.inputs, node.attributes)
-            except ValueError:  # attributes that contradict the inputs, as gd.check says
-                kinds = ()
-            for entry, kind in zip(body.inputs, kinds, strict=False):
-                if entry.type is None:
-                    entry.type = kind
-            settle_types(body)
-        types = tuple([None if value is None else value.type for value in node.inputs])
-        try:
-            found = infer(node.schema, node.inputs, types, node.attributes, len(node.outputs), None)
-        except GraphError:
-            found = ()
-        for index, value in enumerate(node.outputs):
-            kind = found[index] if index < len(found) else None
-            if kind is None and value in graph.declared:
-                kind = _declared_type(onnx.ValueInfoProto.FromString(graph.declared[value]))
-            value.type = kind
-
-
-def is_loaded(model: ModelData) -> bool:
-    """Whether a model was read from a file, so that the names of its dimensions are only hints."""
-    return any(isinstance(value.owner, LoadedTrace) for value in model.graph.inputs)
