@@ -83,7 +83,7 @@ class Session:
         return values
 
 
-_OVERRIDES = 4
+OVERRIDES = 4
 """In models of an older IR version, ONNX Runtime takes inputs that have defaults for constants."""
 
 
@@ -126,7 +126,7 @@ def run(
     options = dict(options or {})
     providers = _providers(model, providers, options)
     given = any(value.default is not None and value.name in feeds for value in model.graph.inputs)
-    overridden = given and model.ir_version < _OVERRIDES
+    overridden = given and model.ir_version < OVERRIDES
     key = (
         overridden,
         None if wanted is None else tuple(wanted),
@@ -143,7 +143,7 @@ def run(
         if place.session is None:
             part = model if wanted is None else _part(model, wanted)
             if overridden:
-                part = replace(part, ir_version=_OVERRIDES)
+                part = replace(part, ir_version=OVERRIDES)
             if providers == REFERENCE:
                 place.session = reference.Evaluation(part, label)
             else:

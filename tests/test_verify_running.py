@@ -5,6 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import settings
 
@@ -24,6 +25,15 @@ def quotient() -> gd.Model:
 def endless() -> gd.Model:
     x = gd.input("x", gd.int64[()])
     return gd.build({"y": op.Loop(None, True, x, body=lambda i, going, s: (s > -1, s + 1))})
+
+
+@pytest.mark.parametrize("witness", verify.WITNESSES)
+def test_every_witness_takes_another_value_than_a_default(witness: str) -> None:
+    text = "g (float[2] x, float[2] b) => (float[2] y) <float[2] b = {1, 2}> { y = Add (x, b) }"
+    model = gd.load(onnx.parser.parse_model(f'<ir_version: 3, opset_import: ["" : 9]> {text}'))
+    x, b = np.float32([1, 1]), np.float32([4, 4])
+    found = verify.run(model, {"x": x, "b": b}, witness=witness)
+    np.testing.assert_array_equal(found["y"], [5, 5])
 
 
 @pytest.mark.parametrize("witness", verify.WITNESSES)

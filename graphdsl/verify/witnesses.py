@@ -17,6 +17,7 @@ from ..feeds import checked
 from ..ir import ModelData
 from ..loading import Source, load
 from ..models import PRODUCER
+from ..runtime import OVERRIDES
 from ..sites import at, caller
 from .interpreters import NUMPY, in_torch, interpret
 
@@ -85,6 +86,8 @@ def _bytes(model: ModelData) -> tuple[bytes, list[str]]:
     found = _emitted.get(model)
     if found is None:
         proto = Emitter(numbered=True).model(model)
+        if any(value.default is not None for value in model.graph.inputs):
+            proto.ir_version = max(proto.ir_version, OVERRIDES)
         found = _emitted[model] = proto.SerializeToString(), [info.name for info in proto.graph.output]
     return found
 
