@@ -32,6 +32,11 @@ def is_float(x: gd.Tensor) -> bool:
     return x.dtype.kind == "float"
 
 
+def softmax_written_out(x: gd.Tensor, a: int) -> gd.Tensor:
+    powers = np.exp(x - op.ReduceMax(x, [a]))
+    return powers / op.ReduceSum(powers, [a])
+
+
 _wrong("swapped operands", lambda x, y: x - y, lambda x, y: y - x)
 _wrong("swapped factors", lambda x, y: op.Div(x, y), lambda x, y: op.Div(y, x))
 _wrong("swapped matrices", lambda x, y: op.MatMul(x, y), lambda x, y: op.MatMul(y, x))
@@ -76,6 +81,8 @@ _wrong("a product with zero", lambda x: x * 0.0, lambda x: op.Expand(op.CastLike
 _wrong("another dtype", lambda x, y: x < y, lambda x, y: op.Cast(x < y, to=gd.int32))
 _wrong("a condition that is too weak", lambda x, s: op.Reshape(x, s), lambda x, s: x if s.shape == (x.rank,) else None)
 
+_wrong("a choice that a NaN decides otherwise", lambda x, y: op.Where(x < y, x, y), lambda x, y: op.Min(x, y))
+
 _right("commutation", lambda x, y: x + y, lambda x, y: y + x)
 _right("reassociation", lambda x, y, z: (x + y) + z, lambda x, y, z: x + (y + z))
 _right("reassociation of products", lambda x, y, z: (x * y) * z, lambda x, y, z: x * (y * z))
@@ -94,6 +101,9 @@ _right(
     lambda x, y: op.MatMul(x, y),
     lambda x, y: op.Gemm(x, y) if x.rank == y.rank == 2 and is_float(x) else None,
 )
+_right("gemm undone", lambda a, b, c: op.Gemm(a, b, c), lambda a, b, c: a @ b + c)
+_right("tanh by sigmoid", lambda x: op.Tanh(x), lambda x: 2 * op.Sigmoid(2 * x) - 1)
+_right("softmax written out", lambda x, a: op.Softmax(x, axis=a), softmax_written_out)
 _right("relu twice", lambda x: op.Relu(op.Relu(x)), lambda x: op.Relu(x))
 _right("neg twice", lambda x: op.Neg(op.Neg(x)), lambda x: x)
 _right("a difference", lambda x, y: x + op.Neg(y), lambda x, y: x - y)

@@ -39,6 +39,11 @@ def logistic(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+def softmax(x: Any) -> Any:
+    powers = np.exp(x - op.ReduceMax(x, [1]))
+    return powers / op.ReduceSum(powers, [1])
+
+
 MAX = float(np.finfo(np.float32).max)
 MASK = single(0, -1e9, 0, -MAX)
 LARGE = single(3e8, 1, 1e10)
@@ -91,6 +96,16 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
         normal(3),
     ),
     "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Tile(a, [2]), np.array(["a", "é"], object)),
+    "tanh by sigmoid, which cancels, in float64": (
+        op.Tanh,
+        lambda x: 2 * op.Sigmoid(2 * x) - 1,
+        np.geomspace(1e-7, 1, 500),
+    ),
+    "gemm of integers beyond float64": (
+        lambda a, b, c: op.Gemm(a, b, c),
+        lambda a, b, c: a @ b + c,
+        *[np.full((2, 2), number, np.uint64) for number in (3, 5, 2**60 + 1)],
+    ),
 }
 
 REJECTED: dict[str, tuple[Any, ...]] = {
@@ -149,6 +164,14 @@ def test_the_judge_rejects(case: str) -> None:
         (lambda x: x / x, lambda x: x * op.Reciprocal(x), single(1e-40), "an input leaves the normal range of float32"),
         (lambda x: x, lambda x: (x + x) - x, single(MAX), "Add leaves the normal range of float32"),
         (lambda x: op.Log(op.Softmax(x)), op.LogSoftmax, single(-1e4, 0), "before leaves the range of float64"),
+        (lambda x: op.Sqrt(x * x), op.Abs, np.array([1e200, -np.inf]), "before leaves the range of float64"),
+        (lambda x: op.Sqrt(x * x), op.Abs, np.array([1e-200, 1]), "a number leaves the range of float64"),
+        (
+            lambda x: op.Log(op.Softmax(x)),
+            op.LogSoftmax,
+            np.array([0, np.nan]),
+            "the runtime and the reference disagree after",
+        ),
         (lambda x: x * 2 - x, lambda x: x, single(np.inf), "NaN of infinities that were given"),
     ],
 )
@@ -181,6 +204,20 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
 def test_what_the_standard_does_not_define_is_set_aside(expression: Any, array: np.ndarray, reason: str) -> None:
     found = judged(expression, expression, array)
     assert (found.kind, found.reason) == (UNDEFINED, reason)
+
+
+@pytest.mark.parametrize(
+    "reduction", [lambda x: op.ReduceMax(x, [-1]), lambda x: op.ArgMax(x, axis=2), lambda x: op.ReduceMin(x, [0, 2])]
+)
+def test_reductions_that_make_nothing_of_nothing_are_defined(reduction: Any) -> None:
+    assert judged(reduction, reduction, normal(2, 0, 2)).kind in (AGREE, NOTE)
+
+
+def test_what_shows_in_no_element_refutes_nothing() -> None:
+    found = judged(op.Softmax, softmax, normal(2, 0))
+    assert (found.kind, found.reason) == (UNDEFINED, "ReduceMax of nothing")
+    found = judged(lambda x: op.ReduceSum(x, [1]), lambda x: op.ReduceMax(x, [1]), normal(2, 0))
+    assert (found.kind, found.reason) == (REFUTED, "only after: ReduceMax of nothing")
 
 
 @pytest.mark.parametrize("array", [single(-128.9, 127.9), single(0)])

@@ -168,10 +168,15 @@ def test_random_models_are_tasks_too() -> None:
     [
         (lambda: verify.campaign(["Ad"]), "no campaign tries 'Ad'; did you mean 'And'?"),
         (lambda: verify.campaign(witnesses=["onnx"]), "there is no witness 'onnx'"),
+        (lambda: verify.campaign(["Add"], opsets=[17, 99]), "opset 99 is not known; "),
+        (
+            lambda: verify.campaign(["Softmax"], dtypes=["string"]),
+            "there is nothing to run: none of the operators has string at opset 21",
+        ),
     ],
 )
 def test_what_is_not_known_is_refused(call: Any, problem: str) -> None:
-    with pytest.raises(gd.SignatureError) as caught:
+    with pytest.raises((gd.SignatureError, gd.OpsetError)) as caught:
         call()
     assert str(caught.value).startswith(problem)
 

@@ -25,7 +25,7 @@ from ..errors import FeedError, GraphError, SignatureError, nearest
 from ..ir import ModelData, Node
 from ..loading import Source, load
 from ..models import Model
-from ..schemas import lookup
+from ..schemas import known_opset, lookup
 from ..sites import at, caller
 from ..source import to_source
 from ..types import DType, TensorType, as_dtype, bool, float32, int8, int64, uint8
@@ -95,7 +95,8 @@ def campaign(
         progress: Called with each result as it comes, and the number of tasks in all.
 
     Raises:
-        SignatureError: there is no such operator or witness.
+        SignatureError: there is no such operator or witness, or nothing to run.
+        OpsetError: there is no such opset.
         MissingRuntime: a witness is not installed.
     """
     for name in witnesses:
@@ -106,7 +107,15 @@ def campaign(
         if name not in RECIPES:
             raise SignatureError(f"no campaign tries {name!r}{nearest(name, RECIPES)}" + at(caller()))
     known = None if dtypes is None else tuple(map(as_dtype, dtypes))
-    tasks = list(_tasks(chosen, known, tuple(opsets), tuple(witnesses), examples, random, seed, seconds))
+    versions = tuple(map(known_opset, opsets))
+    tasks = list(_tasks(chosen, known, versions, tuple(witnesses), examples, random, seed, seconds))
+    if not tasks:
+        wanted = ", ".join(dtype.name for dtype in known) if known else "any dtype"
+        raise SignatureError(
+            f"there is nothing to run: none of the operators has {wanted} at opset "
+            + ", ".join(map(str, versions))
+            + at(caller())
+        )
     done = _read(path)
     results = {task.key: done[task.key] for task in tasks if task.key in done}
     missing = [task for task in tasks if task.key not in results]

@@ -185,11 +185,15 @@ class Evaluation(Computed):
     def _watch(self, node: Node, inputs: Sequence[Any], found: Sequence[Any]) -> None:
         """Take note of where float64 ends: an overflow to infinity, and infinities or NaN made of what underflowed."""
         spoilt = any(value in self._vanished for value in node.inputs if value is not None)
-        if "overflow" in self._flags or spoilt:
+        overflowed = "overflow" in self._flags
+        self.lost |= overflowed and any(_has(item, np.isinf) for item in found)  # whatever infinities were given
+        if overflowed or spoilt:
             for test in (np.isinf, np.isnan):
                 self.lost |= any(_has(item, test) for item in found) and not any(_has(item, test) for item in inputs)
         if "underflow" in self._flags or spoilt:
             self._vanished.update(node.outputs)
+            if self.strayed is None and self._target(node) is float64:  # it may be 0 now, which looks like any other
+                self.strayed = f"{node.schema.label} leaves the normal range of float64"
 
     def _target(self, node: Node) -> DType | None:
         """The dtype of a node's first output."""
@@ -245,7 +249,8 @@ class Evaluation(Computed):
         dtype = self.dtypes.get(value) or (value.type.dtype if isinstance(value.type, TensorType) else None)
         if not _is_float(dtype) or dtype is None:
             return given
-        error = limits(dtype).epsilon / 2 * self._noise.uniform(-1, 1, given.shape)
+        # a smaller error than these four would be rounded off again where the noise itself is added in float64
+        error = limits(dtype).epsilon * (4 if dtype is float64 else 0.5) * self._noise.uniform(-1, 1, given.shape)
         return given + error * (given if size is None else size)
 
     def _computed(

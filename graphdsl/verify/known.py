@@ -56,6 +56,7 @@ FAULTS: tuple[Fault, ...] = (
     _of_runtime("Sign of a float16 NaN is 0", "Sign", "float16", "NaN"),
     _of_runtime("the least integer divided by -1 kills the process", "Div Mod", "int32 int64", "SIGFPE"),
     _of_runtime("ReduceMax and ReduceMin see a NaN only in the first place", "ReduceMax ReduceMin", reason="NaN"),
+    _of_runtime("LogSoftmax of float64 forgets a NaN", "LogSoftmax", "float64", "NaN"),
     _of_runtime("Shrink is computed in float32", "Shrink"),
     _of_runtime("MeanVarianceNormalization of equal numbers is NaN", "MeanVarianceNormalization", reason="NaN"),
     _of_runtime(

@@ -74,9 +74,28 @@ def batch_normalization(
     return result.astype(x.dtype)
 
 
+def gemm(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None = None,
+    *,
+    version: int,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> np.ndarray | None:
+    """Gemm of integers, which the reference computes in float64; None where it has to, or where there are floats."""
+    if a.dtype.kind not in "iu" or (alpha, beta) != (1.0, 1.0):
+        return None
+    product: np.ndarray = (a.T if transA else a) @ (b.T if transB else b)
+    return product if c is None else product + c
+
+
 PRECISE: Mapping[str, Callable[..., np.ndarray | None]] = MappingProxyType(
     {
         "BatchNormalization": batch_normalization,
+        "Gemm": gemm,
         "Hardmax": hardmax,
         "LogSoftmax": log_softmax,
         "Softmax": softmax,

@@ -40,8 +40,23 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
     if name in _ORDERING and any(_has_nan(item) for item in inputs):
         return f"the place of NaN in {name}"
     if name in _NEEDING_ELEMENTS and isinstance(inputs[0], np.ndarray) and not inputs[0].size:
-        return f"{name} of nothing"
+        return f"{name} of nothing" if _makes_elements(node, inputs) else None
     return None
+
+
+def _makes_elements(node: Node, inputs: Sequence[Any]) -> bool:
+    """Whether a reduction of an array without elements has a result with some: none of the axes that stay is empty."""
+    shape, attributes = inputs[0].shape, node.attributes
+    if node.schema.name == "GlobalAveragePool":
+        axes: Any = range(2, len(shape))
+    elif node.schema.name.startswith("Arg"):
+        axes = [attributes.get("axis", 0)]
+    else:
+        axes = inputs[1] if len(inputs) > 1 else attributes.get("axes")
+        if axes is None or not len(axes):
+            return not attributes.get("noop_with_empty_axes")
+    reduced = {int(axis) % len(shape) for axis in axes}
+    return all(size for axis, size in enumerate(shape) if axis not in reduced)
 
 
 def _division(name: str, a: np.ndarray, b: np.ndarray) -> str | None:

@@ -37,7 +37,7 @@ _DRAWS = 6
 _MOST = 90
 """How many instances are judged where there are as many combinations of dtypes."""
 
-_SHARES = {"float32": 4, "float64": 2, "float16": 2}
+_SHARES = {"float32": 6, "float64": 3, "float16": 3}
 """How many turns dtypes have, where others have one."""
 
 _TRIES = 12
@@ -181,17 +181,22 @@ class _Run:
         self._versions = versions
         self._verdict = verdict
         self._known: dict[bytes, Any] = {}
+        self._turns: Counter[bool] = Counter()
+        """How many instances with and without floats were judged: each kind of draws comes to floats in turn."""
 
     def judged(self, raw: bytes, number: int) -> Found | None:
-        """Judge one instance on some draws: ordinary ones, and special ones of a kind that changes with the number."""
+        """Judge one instance on some draws: ordinary ones, and special ones of a kind, in turn of the kinds."""
         made = self._instance(raw)
         if isinstance(made, Broken):
             return self._broken(made, number)
         assert not isinstance(made, Misfit)
         for name, value in made[0].traits.items():
             self._verdict.tried.setdefault(name, Counter())[value] += 1
+        floats = "float" in made[0].dtypes  # what is special for integers is the same for nearly all kinds
         others = [kind for kind in kinds(self._without) if kind != ORDINARY]
-        for kind in (ORDINARY, others[number % len(others)]):
+        turn = self._turns[floats]
+        self._turns[floats] += 1
+        for kind in (ORDINARY, others[turn % len(others)]):
             found = self._searched(made, kind, examples=_DRAWS // 2, seed=number, shrinks=0, roundings=True)
             if found is not None:
                 return found
