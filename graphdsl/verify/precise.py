@@ -82,13 +82,12 @@ def gemm(
     version: int,
     alpha: float = 1.0,
     beta: float = 1.0,
-    transA: int = 0,
-    transB: int = 0,
+    **turned: int,
 ) -> np.ndarray | None:
     """Gemm of integers, which the reference computes in float64; None where it has to, or where there are floats."""
     if a.dtype.kind not in "iu" or (alpha, beta) != (1.0, 1.0):
         return None
-    product: np.ndarray = (a.T if transA else a) @ (b.T if transB else b)
+    product: np.ndarray = (a.T if turned.get("transA") else a) @ (b.T if turned.get("transB") else b)
     return product if c is None else product + c
 
 
