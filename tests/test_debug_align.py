@@ -230,6 +230,20 @@ def test_another_shape_is_an_error_where_it_is_made(tmp_path: Path) -> None:
     assert run.stderr == "shape [2, 4, 4, 4], expected [2, 4, 8, 8]\n" and run.returncode == 1
 
 
+@pytest.mark.parametrize("setting", ["older", "dynamo"])
+@pytest.mark.parametrize("fault", ["transposed", "scaled"])
+def test_what_the_model_returns_is_compared_and_not_what_is_right_before(fault: str, setting: str) -> None:
+    net, x = network("plain")
+    model = gd.load(exported("plain", setting))
+    with gd.opset(model.opset):
+        inputs = [gd.input(value.name or "", value.type) for value in model.inputs]
+        found = model(*inputs)
+        wrong = gd.build({"y": found.T if fault == "transposed" else found * 1.1}, inputs=inputs)
+    row = debug.align(net, x, model=wrong).culprit
+    assert row is not None and row.tensor == "y"
+    assert row.nodes[-1].op_type == ("Transpose" if fault == "transposed" else "Mul")
+
+
 def test_a_model_that_fails_because_of_a_shape_is_aligned_up_to_it() -> None:
     net, x = network("plain")
     proto = onnx.ModelProto()

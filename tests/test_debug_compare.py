@@ -92,6 +92,16 @@ def test_half_precision_is_told_from_an_error() -> None:
     assert culprit_of(report) == "b"
 
 
+def test_what_is_cast_back_from_half_precision_is_no_error() -> None:
+    a = chain()
+    report = debug.compare(a, gd.passes.to_float16(a), FEEDS)
+    assert report.culprit is None and all(
+        row.expected is None or row.expected.dtype == "float32" for row in report.rows
+    )
+    wrong = debug.compare(a, gd.passes.to_float16(chain(scale=1.1)), FEEDS)
+    assert wrong.culprit is not None
+
+
 def test_providers_are_compared() -> None:
     report = debug.compare(chain(), chain(), FEEDS, a_providers=["reference"])
     assert report.culprit is None and len(report.rows) >= 4

@@ -125,6 +125,11 @@ class _Alignment:
         self.unfit: dict[str, tuple[Value, np.ndarray, str]] = {}
         """By row: what leaves a module's nodes in the place of its output and does not fit, that output, and why."""
         self.scopes = Scopes(model.graph, recording.calls)
+        ends, returned = [value for _, value in model.graph.outputs], recording.calls[-1].outputs
+        self.ends: dict[Place, Value] = {}
+        """What the model returns in the place of what the module returns: that alone is compared with it."""
+        if len(ends) == len(returned):
+            self.ends = dict(zip(returned, ends, strict=True))
         self.matching = Matching()
         self._propose()
         self.failure: RunError | None = None
@@ -156,6 +161,8 @@ class _Alignment:
 
     def _judge(self) -> None:
         """Find the errors of all segments; take back the matches that they speak against."""
+        for candidate in self.matching.chosen.values():
+            candidate.tolerance = max(candidate.tolerance, self.segments.tolerance(candidate.value))
         tolerances = {candidate.value: candidate.tolerance for candidate in self.matching.chosen.values()}
         judgement = Judgement(self.segments, tolerances.__getitem__)
         self.local = judgement.local
@@ -203,7 +210,7 @@ class _Alignment:
     def _propose_free(self) -> None:
         """Propose the tensors that are nobody's yet for outputs that were not found."""
         places = [place for call in self.recording.calls for place in call.outputs[:1] if not place.is_argument]
-        places = [place for place in places if place not in self.matching.chosen]
+        places = [place for place in places if place not in self.matching.chosen and place not in self.ends]
         if places and self.scopes.are_known:
             free = self.scopes.computed - {candidate.value for candidate in self.matching.chosen.values()}
             ordered = [value for node in self.model.graph.nodes for value in node.outputs if value in free]
@@ -219,18 +226,16 @@ class _Alignment:
     def _propose(self) -> None:
         """The tensors that each of torch's may be, by what the model tells of calls."""
         calls = self.recording.calls
-        outermost = calls[-1]
-        ends = [value for _, value in self.model.graph.outputs]
-        if len(ends) == len(outermost.outputs):
-            for place, value in zip(outermost.outputs, ends, strict=True):
-                self.matching.propose(place, [value])
+        for place, value in self.ends.items():
+            self.matching.propose(place, [value])
         if not self.scopes.are_known:
             self._propose_all()
             return
         for call in calls:
             leaving = self.scopes.leaving(call)
             for place in call.outputs:
-                self.matching.propose(place, leaving)
+                if place not in self.ends:
+                    self.matching.propose(place, leaving)
         for call in calls:
             entering = self.scopes.entering(call)
             for place in call.inputs:
@@ -248,7 +253,8 @@ class _Alignment:
         made = [value for node in self.model.graph.nodes for value in node.outputs if value in computed]
         for call in self.recording.calls:
             for place in call.outputs:
-                self.matching.propose(place, made)
+                if place not in self.ends:
+                    self.matching.propose(place, made)
 
     # The report
 
@@ -266,13 +272,18 @@ class _Alignment:
         """The rows, with the first whose tensor does not fit as the culprit, if error is made in what follows it.
 
         Behind such a tensor nothing fits any more, so that the error shows only where shapes are alike again, or the
-        model does not even run. Then the first that is not computed is the culprit.
+        model does not even run. Then the first that is not computed is the culprit. So it is where the model's end
+        does not fit though all before it is right.
         """
         culprit = next((row for row in rows if row.is_wrong), None)
+        ends = set(self.ends.values())
+        first = 0
         if culprit is None and self.failure is None:
-            return rows
+            if not any(row.name in self.unfit and self.unfit[row.name][0] in ends for row in rows):
+                return rows
+            first = max((place for place, row in enumerate(rows) if row.is_aligned), default=-1) + 1
         for place, row in enumerate(rows[: rows.index(culprit)] if culprit else rows):
-            if row.is_aligned or row.name not in self.unfit:
+            if place < first or row.is_aligned or row.name not in self.unfit:
                 continue
             found, array, note = self.unfit[row.name]
             if culprit is None or found.node in culprit.nodes:
@@ -297,7 +308,7 @@ class _Alignment:
                 name = f"{maker.label or '(the module)'}, before {call.label}"
                 yield self._row(maker, place, name)
         for index, place in enumerate(call.outputs):
-            if index and place not in self.matching.chosen:
+            if index and place not in self.matching.chosen and place not in self.ends:
                 continue  # states that nothing uses, mostly
             name = call.label or "(the module)"
             # what hands an argument through has nothing to align
@@ -310,7 +321,7 @@ class _Alignment:
         chosen = self.matching.chosen.get(place)
         if chosen is None:
             reason = self._reason(call, place)
-            leaving = self.scopes.leaving(call)
+            leaving = self._leaving(call, place)
             if leaving and reason.startswith(_NONE_FITS):
                 self.unfit[name] = leaving[0], place.array, f"another shape: {reason.partition('; ')[2]}"
             elif leaving and reason == _FAILS:
@@ -345,6 +356,8 @@ class _Alignment:
         candidates: Sequence[Candidate] = self.matching.candidates.get(place, ())
         if place.is_argument:
             return "it returns an argument of the module as it is"
+        if place in self.ends and not candidates:
+            return self._misfit(call, place)
         fused = self._fused(call)
         if fused:
             return fused
@@ -357,8 +370,15 @@ class _Alignment:
         owner = self._owner(candidates)
         if owner is not None:
             return f"its nodes give the tensor of {owner.label or 'the module'!r}: one was folded into the other"
-        array, leaving = place.array, self.scopes.leaving(call)
-        found = "".join(f"; {self.model._tensors.names[v]!r} is {v.type!r}" for v in leaving[:1])
+        return self._misfit(call, place)
+
+    def _leaving(self, call: Call, place: Place) -> Sequence[Value]:
+        """What the model has in the place of an output."""
+        return [self.ends[place]] if place in self.ends else self.scopes.leaving(call)
+
+    def _misfit(self, call: Call, place: Place) -> str:
+        array = place.array
+        found = "".join(f"; {self.model._tensors.names[v]!r} is {v.type!r}" for v in self._leaving(call, place)[:1])
         return f"{_NONE_FITS} {array.dtype}{list(array.shape)}, which torch returns{found}"
 
     def _owner(self, candidates: Sequence[Candidate]) -> Call | None:

@@ -210,7 +210,10 @@ class _Comparison:
             fed[value] = converted(wanted, array.dtype)
         order = {value: place for place, node in enumerate(b.graph.nodes) for value in node.outputs}
         fed = dict(sorted(fed.items(), key=lambda item: order[item[0]]))
-        self._judgement = Judgement(Segments(b, fed, setting), self._tolerances.__getitem__)
+        segments = Segments(b, fed, setting)
+        for value in fed:
+            self._tolerances[value] = max(self._tolerances[value], segments.tolerance(value))
+        self._judgement = Judgement(segments, self._tolerances.__getitem__)
 
     def report(self) -> Report:
         """A row for each tensor: the matched ones in the second model's order, then those without a counterpart."""

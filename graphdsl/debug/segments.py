@@ -16,8 +16,9 @@ from ..copying import copied_input, copied_nodes
 from ..ir import Graph, Input, Node, Output, Value
 from ..loading import LoadedTrace, settle_types
 from ..models import Model
-from ..types import tensor_type
+from ..types import DType, TensorType, tensor_type
 from ..walk import between, dependencies
+from .measures import tolerance
 
 UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
 """So that a tensor's value does not depend on which others are asked for."""
@@ -65,10 +66,22 @@ class Segments:
         starts = [*inputs, *met]
         return tuple(sorted({*found, value.node}, key=lambda node: node.order)), tuple(starts)
 
+    def tolerance(self, value: Value) -> float:
+        """How far right kernels may be off at a tensor of floats: what is cast from a coarse dtype is no finer."""
+        if not _floats([value]):
+            return 0.0
+        return tolerance(*_floats(v for node in self.nodes(value)[0] for v in (*node.inputs, *node.outputs)))
+
     def without(self, values: Collection[Value]) -> "Segments":
         """The segments, where some tensors are matched no more."""
         rest = {value: array for value, array in self.expected.items() if value not in values}
         return Segments(self.model, rest, self.setting)
+
+
+def _floats(values: Iterable[Value | None]) -> list[DType]:
+    """The dtypes of those that are tensors of floats."""
+    kinds = [value.type for value in values if value is not None]
+    return [kind.dtype for kind in kinds if isinstance(kind, TensorType) and kind.dtype.kind == "float"]
 
 
 def _chunks(sizes: Mapping[Value, int], memory: int) -> Iterator[list[Value]]:
