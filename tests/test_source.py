@@ -383,13 +383,22 @@ def test_weights_too_large_for_a_text_need_a_path(tmp_path: Path) -> None:
 # The law
 
 
+REFUSED = {
+    f"test_affine_grid_3d_{kind}": "refuses it: Split: axis 0 of input has size 5, too few for num_outputs=4"
+    for kind in ("expanded", "align_corners_expanded")
+}
+"""Cases that contradict the standard, and what is said of them."""
+
+
 def judged(cases: list[backend.Case]) -> None:
-    """All cases keep the law."""
+    """All cases keep the law, but for those that are refused."""
     found = {}
     for place, problems in each(sources.judge, cases):
         name = cases[place].name
         problems = [f"the process died: {problems.reason}"] if isinstance(problems, Crash) else problems
-        if problems:
+        if name in REFUSED:
+            assert [REFUSED[name] in problem for problem in problems] == [True]
+        elif problems:
             found[name] = problems
     assert found == {}
 
