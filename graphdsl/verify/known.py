@@ -6,6 +6,7 @@ Each is told in docs/upstream.md, with the smallest model that shows it.
 import re
 from typing import NamedTuple
 
+from ..inlining import inline
 from ..ir import ModelData, Node
 from ..types import TensorType
 from ..walk import graphs
@@ -79,8 +80,8 @@ FAULTS: tuple[Fault, ...] = (
                     "LRN",
                     "LSTM",
                 ),
-                *("LayerNormalization", "LpNormalization", "MaxPool", "Optional", "QuantizeLinear", "RNN"),
-                *("ReduceSumSquare", "Resize", "StringNormalizer"),
+                *("LayerNormalization", "LogSoftmax", "LpNormalization", "MaxPool", "OneHot", "Optional"),
+                *("QuantizeLinear", "RNN", "ReduceSumSquare", "Resize", "StringNormalizer", "Unique"),
             }
         ),
         None,
@@ -91,7 +92,8 @@ FAULTS: tuple[Fault, ...] = (
 
 def known(model: ModelData, pair: tuple[str, ...], reason: str) -> str | None:
     """The heading of the known fault that a model may have met; None where there is none."""
-    nodes = [node for graph in graphs(model.graph) for node in graph.nodes]
+    whole = inline(model) if model.functions else model
+    nodes = [node for graph in graphs(whole.graph) for node in graph.nodes]
     for fault in FAULTS:
         if (
             fault.witnesses & set(pair)

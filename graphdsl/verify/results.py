@@ -30,7 +30,7 @@ class Task:
         return json.dumps(asdict(self), sort_keys=True)
 
     def __str__(self) -> str:
-        return f"{self.operator} {self.dtype} opset {self.opset}"
+        return " ".join([self.operator, *([self.dtype] if self.dtype else []), f"opset {self.opset}"])
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Result:
     """What is wrong, or why nothing was run."""
     repro: str = ""
     """A program that shows it, with the smallest model and input that were found."""
+
+    def __str__(self) -> str:
+        runs = ", ".join(f"{witness} {count}" for witness, count in self.ran.items())
+        lines = [f"{self.task}: {self.status}", f"  ran    {runs or 'nothing'}"]
+        lines += [f"  known  {count}: {heading}" for heading, count in self.known.items()]
+        return "\n".join(lines + ([f"  {self.reason}"] if self.reason else []))
 
     @classmethod
     def read(cls, line: str) -> "Result":
