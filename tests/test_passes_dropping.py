@@ -1,8 +1,10 @@
 """Passes that drop: nodes as text before and after, what stays, and that the outputs keep every bit."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from passing import applied, interface, lines, parsed
 
@@ -316,6 +318,29 @@ class TestStorage:
             "y = Add(u, t)",
         ]
         assert list(back.to_proto().graph.initializer) == []
+
+    def test_inputs_with_a_default_become_initializers(self) -> None:
+        model = parsed(
+            "g (float[2] x, float[2] w, float[2] unused) => (float[2] y, float[2] v) "
+            "<float[2] w = {3, 4}, float[2] unused = {5, 6}> { y = Mul(x, w) v = Identity(w) }",
+            ir=3,
+        )
+        after = P.freeze_defaults(model)
+        assert gd.check(after) == ()
+        x = {"x": np.float32([1, 2])}
+        assert {k: v.tolist() for k, v in after.run(x).items()} == {"y": [3, 8], "v": [3, 4]}
+        assert lines(after) == ["y = Mul(x, w)", "v = Identity(w)"]
+        proto = after.to_proto()
+        assert [info.name for info in proto.graph.input] == ["x"]
+        assert [tensor.name for tensor in proto.graph.initializer] == ["w", "unused"]
+        assert proto.ir_version == 4  # until then every initializer is an input
+        assert P.freeze_defaults(after) is after
+        assert [value.name for value in model.inputs] == ["x", "w", "unused"]
+
+    def test_weights_that_are_frozen_can_be_fused(self) -> None:
+        path = Path(onnx.__file__).parent / "backend/test/data/light/light_squeezenet.onnx"
+        as_it_is, frozen = P.simplify(path), P.simplify(P.freeze_defaults(path))
+        assert len(frozen.nodes) < len(as_it_is.nodes)
 
     def test_the_constant_of_a_body_is_made_there(self) -> None:
         x, b = gd.input("x", gd.float32[2]), gd.input("b", gd.bool[()])

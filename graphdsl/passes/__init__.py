@@ -18,7 +18,7 @@ from .identities import debug_to_identity, drop_identity, drop_noops
 from .mergers import merge_casts, merge_pads, merge_reshapes, merge_transposes
 from .precision import to_float16
 from .simplification import simplify
-from .storage import constants_to_initializers, initializers_to_constants
+from .storage import constants_to_initializers, freeze_defaults, initializers_to_constants
 from .unused import dead_code, unused_functions, unused_initializers, unused_opsets
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "fix_dimensions",
     "fold_constants",
     "free_dimensions",
+    "freeze_defaults",
     "fuse_batch_norm",
     "fuse_conv_scale",
     "fuse_gelu",

@@ -1,6 +1,7 @@
-"""Passes between the two forms in which a model holds data: Constant nodes and initializers."""
+"""Passes between the forms in which a model holds data: Constant nodes, initializers, and defaults of inputs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .. import op
 from ..ir import Constant, Node, Value, constant_array
@@ -30,6 +31,44 @@ def constants_to_initializers(source: Source) -> Model:
         return (constant(array, node.site, node.outputs[0].name or None),)
 
     return sweep(opened(source), visit)
+
+
+def freeze_defaults(source: Source) -> Model:
+    """Inputs that have a default become initializers, which nobody can feed any more.
+
+    Up to IR version 3 every weight is an input with a default, so that no rule may take it for a constant, and
+    `simplify` leaves such a model as it is.
+
+    >>> import graphdsl as gd
+    >>> import numpy as np
+    >>> @gd.model
+    ... def scaled(x: gd.float32[2], w: gd.float32[2] = np.float32([2, 3])):
+    ...     return x * w
+    >>> [value.name for value in gd.passes.freeze_defaults(scaled).inputs]
+    ['x']
+    """
+    model = opened(source)
+    frozen: dict[Value, Value] = {}
+    for value in model.graph.inputs:
+        if value.default is not None:
+            made = constant(value.default, value.site, value.name)
+            frozen[value] = Constant(made.array, made.type, value.site, value.name, value.raw)
+    if not frozen:
+        return model
+    graph = sweep(model, lambda node: None, values=frozen, same_types=True).graph
+    return replace(
+        model,
+        graph=replace(
+            graph,
+            inputs=tuple([value for value in graph.inputs if value not in frozen]),
+            initializers=tuple([frozen.get(value, value) for value in graph.initializers]),
+        ),
+        ir_version=max(model.ir_version, _WITHOUT_INPUTS),
+    )
+
+
+_WITHOUT_INPUTS = 4
+"""The IR version since which an initializer need not be an input."""
 
 
 def initializers_to_constants(source: Source) -> Model:
