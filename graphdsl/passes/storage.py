@@ -48,11 +48,11 @@ def freeze_defaults(source: Source) -> Model:
     ['x']
     """
     model = opened(source)
-    frozen: dict[Value, Value] = {}
+    frozen: dict[Value, Constant] = {}
     for value in model.graph.inputs:
         if value.default is not None:
-            made = constant(value.default, value.site, value.name)
-            frozen[value] = Constant(made.array, made.type, value.site, value.name, value.raw)
+            made = frozen[value] = constant(value.default, value.site, value.name)
+            made.raw = value.raw
     if not frozen:
         return model
     graph = sweep(model, lambda node: None, values=frozen, same_types=True).graph
