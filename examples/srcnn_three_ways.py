@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from super_resolution import MARGIN, PHOTOGRAPHS, to_bytes
 from torch import nn
-from train_srcnn import SRCNN, pixels
+from torch_srcnn import SRCNN, pixels
 
 import graphdsl as gd
 from graphdsl import debug, op

@@ -82,7 +82,7 @@ def main() -> int:
 
     twin = None
     if importlib.util.find_spec("torch"):
-        from train_srcnn import SRCNN
+        from torch_srcnn import SRCNN
 
         twin = SRCNN.load()
 

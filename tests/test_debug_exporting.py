@@ -158,6 +158,12 @@ def test_a_failing_exporter_is_quoted() -> None:
     )
 
 
+def test_a_failing_exporter_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(gd.ExportError):
+        debug.from_torch(nn.Bilinear(2, 2, 2), (torch.ones(1, 2), torch.ones(1, 2)), dynamo=False)
+    assert capfd.readouterr().out == ""
+
+
 def test_a_call_that_does_not_fit_is_refused() -> None:
     with pytest.raises(gd.ExportError) as error:
         debug.from_torch(Doubled(), (X,))

@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, list[str]] = {
 
 NOT_RUN = {
     "torch_control_flow.py": "control_flow.py runs it",
+    "torch_srcnn.py": "srcnn_three_ways.py and super_resolution.py run it",
     "train_espcn.py": "trains for minutes; espcn.py checks what it wrote",
     "train_srcnn.py": "trains for minutes; super_resolution.py checks what it wrote",
 }
@@ -41,6 +42,11 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_example_is_known_here() -> None:
     assert {file.name for file in EXAMPLES.glob("*.py")} == set(ARGUMENTS) | set(NOT_RUN)
+
+
+def test_no_example_is_long() -> None:
+    lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in EXAMPLES.glob("*.py")}
+    assert {name: length for name, length in lengths.items() if length >= 150} == {}
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import super_resolution
 import torch
+import torch_srcnn
 import train_srcnn
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
@@ -69,10 +70,10 @@ def test_torch_computes_the_same_pixels(model: gd.Model, scale: float) -> None:
     photo = crop(64, 49)
     inside = gd.build({name: model[name] for name in ("resized", "sharp")}, inputs=model.inputs)
     resized, sharp = inside(photo, scale)
-    twin = train_srcnn.SRCNN.load()
-    image = train_srcnn.pixels(photo)[None]
+    twin = torch_srcnn.SRCNN.load()
+    image = torch_srcnn.pixels(photo)[None]
     with torch.no_grad():
-        np.testing.assert_allclose(resized, train_srcnn.bicubic(image, scale), rtol=0, atol=PIXEL_TOLERANCE)
+        np.testing.assert_allclose(resized, torch_srcnn.bicubic(image, scale), rtol=0, atol=PIXEL_TOLERANCE)
         np.testing.assert_allclose(sharp, twin(image, scale), rtol=0, atol=PIXEL_TOLERANCE)
     assert same_picture(model(photo, scale)[1], twin.enlarge(photo, scale))
 
@@ -178,7 +179,7 @@ def test_training_pairs_are_turned_together() -> None:
 
 def test_training_starts_closer_to_bicubic_quality_than_torch_would() -> None:
     torch.manual_seed(0)
-    network = train_srcnn.SRCNN()
+    network = torch_srcnn.SRCNN()
     before = train_srcnn.gain(network, 2)
     train_srcnn.start_as_identity(network)
     assert before < -20 and -10 < train_srcnn.gain(network, 2) < 0  # dB

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from ..errors import ExportError, LoadError
 from ..loading import load
@@ -132,7 +133,9 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        # the older exporter writes the graph on which it fails to the standard output, past Python
+        unlogged = patch.object(torch()._C, "_jit_onnx_log", lambda *_: None, create=True)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), unlogged:
             warnings.simplefilter("ignore")
             yield
     finally:
