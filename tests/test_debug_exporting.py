@@ -127,6 +127,16 @@ def test_a_branch_on_a_value_is_refused() -> None:
         debug.from_torch(Branching(), (X, torch.tensor(1)), dynamo=False)
 
 
+@pytest.mark.parametrize("x", [torch.ones(3), torch.rand(2, 3)])
+def test_a_branch_on_the_sign_of_the_data_is_refused(x: Any) -> None:
+    class Signed(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 2 if x.sum() > 0 else x - 1
+
+    with pytest.raises(gd.ExportError, match="argument 'x' of Signed is partly baked into the model"):
+        debug.from_torch(Signed(), x, dynamo=False)
+
+
 def test_an_argument_that_torch_ignores_may_be_dropped() -> None:
     class Ignoring(nn.Module):
         def forward(self, x: Any, unused: Any) -> Any:

@@ -61,9 +61,9 @@ def from_torch(
     args, kwargs = as_call(args, kwargs)
     arguments = arguments_of(module, args, kwargs)
     with evaluating(module):
-        model = _exported(module, args, dict(kwargs), arguments, dynamo, optimize, opset, options, at(site))
+        model, branches = _exported(module, args, dict(kwargs), arguments, dynamo, optimize, opset, options, at(site))
         if check:
-            problems = unfaithful(module, args, kwargs, arguments, model)
+            problems = unfaithful(module, args, kwargs, arguments, model, branches=branches)
             if problems:
                 raise ExportError("\n".join(problems) + at(site))
     return model
@@ -79,7 +79,8 @@ def _exported(
     opset: int | None,
     options: dict[str, Any],
     where: str,
-) -> Model:
+) -> tuple[Model, bool]:
+    """The model, and whether the exporter took a tensor for a Python truth value."""
     scripted = isinstance(module, torch().jit.ScriptModule)
     if scripted and dynamo:
         raise ExportError(
@@ -100,7 +101,7 @@ def _exported(
         path = Path(folder, "exported.onnx")
         given, named = copied(args), copied(_in_order(module, kwargs))
         try:
-            with _quiet():
+            with _quiet() as warned:
                 torch().onnx.export(module, given, str(path), kwargs=named, dynamo=dynamo, **options)
         except Exception as error:
             other = f"; try dynamo={not dynamo}" if not scripted else ""
@@ -109,7 +110,7 @@ def _exported(
                 f"torch.onnx.export(..., dynamo={dynamo}) fails on {label_of(module)}: {said}{other}" + where
             ) from error
         try:
-            return load(path)
+            return load(path), any("to a Python boolean" in str(warning.message) for warning in warned)
         except LoadError as error:
             raise ExportError(
                 f"torch.onnx.export(..., dynamo={dynamo}) writes an invalid model of {label_of(module)}: "
@@ -127,16 +128,17 @@ def _in_order(module: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the exporters print, log and warn of: what matters of it is checked, or comes as an exception."""
+def _quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Without what the exporters print and log, and with what they warn of in a list: what matters of it is checked, or
+    comes as an exception."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         # the older exporter writes the graph on which it fails to the standard output, past Python
         unlogged = patch.object(torch()._C, "_jit_onnx_log", lambda *_: None, create=True)
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), unlogged:
-            warnings.simplefilter("ignore")
-            yield
+        with warnings.catch_warnings(record=True) as warned, redirect_stdout(io.StringIO()), unlogged:
+            warnings.simplefilter("always")
+            yield warned
     finally:
         logger.setLevel(level)

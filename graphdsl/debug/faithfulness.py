@@ -67,10 +67,12 @@ def unfaithful(
     model: Model,
     *,
     vary: bool = True,
+    branches: bool = False,
 ) -> list[str]:
     """What is wrong with the way from the arguments to the outputs: a sentence for each argument.
 
-    Without `vary`, only arguments that reach no output are looked at.
+    Without `vary`, only arguments that reach no output are looked at. With `branches`, the exporter took a tensor for a
+    Python truth value, so floats are tried with the other sign too, which decides many a branch.
     """
     feeds = feeds_for(model, arguments)
     names = {id(value): name for name, value in feeds.items()}
@@ -104,6 +106,9 @@ def unfaithful(
             continue
         if exact:
             off = _worst(model, {**feeds, name: varied}, moved)
+            if not off and branches and varied is not None and _floating(varied):
+                moved = call_with(module, args, kwargs, index, -varied)
+                off = _worst(model, {**feeds, name: -varied}, moved) if moved and len(moved) == len(expected) else 0.0
             if off:
                 problems.append(
                     f"{label} is partly baked into the model: on the example the outputs agree with torch's, with this "
