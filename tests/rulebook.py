@@ -43,6 +43,11 @@ _wrong("swapped matrices", lambda x, y: op.MatMul(x, y), lambda x, y: op.MatMul(
 _wrong("a lost attribute", lambda x, a: op.LeakyRelu(x, alpha=a), lambda x: op.LeakyRelu(x))
 _wrong("lost keepdims", lambda x, a, k: op.ReduceSum(x, a, keepdims=k), lambda x, a: op.ReduceSum(x, a))
 _wrong("lost pads", lambda x, w, b, p: op.Conv(x, w, b, pads=p), lambda x, w, b: op.Conv(x, w, b))
+_wrong(
+    "lost padding of the output",
+    lambda x, w, s, p: op.ConvTranspose(x, w, strides=s, output_padding=p),
+    lambda x, w, s: op.ConvTranspose(x, w, strides=s),
+)
 _wrong("lost strides", lambda x, w, s: op.Conv(x, w, strides=s), lambda x, w: op.Conv(x, w))
 _wrong(
     "a lost epsilon",

@@ -66,12 +66,12 @@ def _windows(call: Call, spatial: Shape, kernel: Shape | None) -> None:
     choices, count = call.choices, len(spatial)
     call.attribute("auto_pad", lambda: choices.favouring(["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"], 4))
     call.attribute("kernel_shape", lambda: kernel or tuple(1 + choices.below(min(dim, 3) or 1) for dim in spatial))
-    call.attribute("strides", lambda: tuple(1 + choices.below(3) for _ in spatial))
+    strides = call.attribute("strides", lambda: tuple(1 + choices.below(3) for _ in spatial)) or (1,) * count
     call.attribute("dilations", lambda: tuple(1 + choices.below(2) for _ in spatial))
     if call.attributes.get("auto_pad", "NOTSET") != "NOTSET":
         call.wanted.discard("pads")  # which it says
     call.attribute("pads", lambda: tuple(choices.below(2) for _ in range(2 * count)))
-    call.attribute("output_padding", lambda: (0,) * count)
+    call.attribute("output_padding", lambda: tuple(choices.below(stride) for stride in strides))
     call.wanted.discard("output_shape")
     for name in ("ceil_mode", "count_include_pad", "storage_order"):
         call.attribute(name, lambda: choices.below(2))
