@@ -137,6 +137,11 @@ REJECTED: dict[str, tuple[Any, ...]] = {
     ),
     "a floor that is off at integers": (np.floor, lambda x: np.ceil(x) - 1, single(1.5, 2)),
     "an integer division by zero": (lambda a, b: a, lambda a, b: op.Div(a * b, b), np.arange(3), np.arange(3)),
+    "another place of pixels": (
+        lambda x: op.Resize(x, None, single(1, 1, 2), mode="linear"),
+        lambda x: op.Resize(x, None, single(1, 1, 2), mode="linear", coordinate_transformation_mode="asymmetric"),
+        normal(1, 2, 3),
+    ),
     "moved numbers": (lambda x: op.Transpose(x), lambda x: x, normal(2, 2)),
     "one body of a branch": (
         lambda x: op.If(op.ReduceMax(x, keepdims=0) > 0, then_branch=lambda: x, else_branch=lambda: -x),

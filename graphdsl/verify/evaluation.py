@@ -50,6 +50,10 @@ ELEMENTARY = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"})
 """Operators whose results are their exact results, rounded once. All others may also err as if their inputs did."""
 
 
+_SIZES = {"OneHot": (1,), "Range": (0, 1, 2), "Resize": (1, 2), "Upsample": (1,)}
+"""Inputs of floats on which the shape of a result depends: with an error, that would be another one."""
+
+
 class Undefined(RunError):
     """The standard does not define what a node does with its inputs."""
 
@@ -217,7 +221,11 @@ class Evaluation(Computed):
         given = inputs if not self._wide else [self._slot(node, index, item) for index, item in enumerate(inputs)]
         noisy = self._noise is not None and schema.name not in EXACT
         if noisy and schema.name not in ELEMENTARY:
-            given = [self._blurred(item, value) for item, value in zip(given, node.inputs, strict=True)]
+            exact = _SIZES.get(schema.name, ())
+            given = [
+                item if index in exact else self._blurred(item, value)
+                for index, (item, value) in enumerate(zip(given, node.inputs, strict=True))
+            ]
         try:
             found = self._computed(schema, node.attributes, given, len(node.outputs))
         except RunError:
