@@ -15,6 +15,7 @@ _PROGRAM = "from time import process_time; start = process_time(); import {}; pr
 
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 """Installed packages have their bytecode; a checkout gets it from the first import."""
+_ENVIRONMENT["OPENBLAS_NUM_THREADS"] = "1"  # threads that NumPy's BLAS starts spin for a while, which is no import
 
 
 def import_seconds(package: str) -> float:

@@ -1,7 +1,6 @@
 """Models to files: complete or not at all."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -91,7 +90,7 @@ def write_together(path: str | os.PathLike[str], writers: Mapping[str, Callable[
     problem = f"{str(path)!r} cannot be written"
     if len(writers) > 1 and Path(path).is_symlink():
         raise SaveError(f"{problem}: it is a symbolic link, and readers look beside the link" + at(caller()))
-    token = secrets.token_hex(4)
+    token = os.urandom(4).hex()
     targets = [target, *(target.with_suffix(suffix) for suffix in list(writers)[1:])]
     files = [(_beside(place, token), place) for place in targets]
     try:
@@ -135,7 +134,7 @@ def _reason(error: OSError, target: Path) -> str:
 
 def _write(proto: onnx.ModelProto, leaving: Sequence[Held], staying: Sequence[Held], target: Path) -> None:
     """Write the model, and the data that leaves it, under other names; then give them theirs."""
-    token = secrets.token_hex(4)
+    token = os.urandom(4).hex()
     data = target.with_name(f"{target.name}.data")
     # the data last: a new model without its data is refused by every reader, one with old data would be wrong
     files = [(_beside(path, token), path) for path in ([target, data] if leaving else [target])]
