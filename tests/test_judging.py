@@ -10,6 +10,7 @@ import graphdsl as gd
 from graphdsl import op
 from graphdsl.apart import Crash
 from graphdsl.types import tensor_type
+from graphdsl.verify.alone import computed
 from graphdsl.verify.evaluation import Evaluation
 from graphdsl.verify.judging import AGREE, FAILED, NOTE, REFUTED, UNDEFINED, Judge, Judgement, ModelSide
 
@@ -291,3 +292,21 @@ def test_a_runtime_that_dies_only_after_refutes_and_one_that_dies_on_both_is_not
     assert (found.kind, found.reason) == (REFUTED, "only after, the runtime dies: crashed: SIGFPE")
     found = Judge(_Dying(model), _Dying(model)).judge(feeds)
     assert (found.kind, found.reason) == (NOTE, "the runtime dies: crashed: SIGFPE")
+
+
+@pytest.mark.parametrize("group", [2, 3])
+@pytest.mark.parametrize("sizes", [(5,), (3, 4), (2, 3, 2)], ids=str)
+def test_transposed_convolutions_of_groups_are_those_of_the_runtime(sizes: tuple[int, ...], group: int) -> None:
+    random = np.random.default_rng(len(sizes))
+    rank = len(sizes)
+    x = random.standard_normal((2, 2 * group, *sizes)).astype(np.float32)
+    w = random.standard_normal((2 * group, 3, *[2] * rank)).astype(np.float32)
+    b = random.standard_normal(3 * group).astype(np.float32)
+    padded = {"strides": [3] * rank, "pads": [1] * rank + [0] * rank, "output_padding": [2] * rank}
+    for given in ({}, padded, {"strides": [2] * rank, "auto_pad": "SAME_UPPER"}):
+        model = gd.build(op.ConvTranspose(gd.input("x", gd.float32[x.shape]), w, b, group=group, **given))
+        (node,) = model.nodes
+        wide = [array.astype(np.float64) for array in (x, w, b)]
+        (found,) = computed(node.schema, node.attributes, wide, 1, 11)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, model(x), rtol=0, atol=1e-4)

@@ -45,6 +45,8 @@ def computed(
         own = PRECISE[schema.name](*inputs, version=version, **attributes)
         if own is not None:
             return (own,)
+    if schema.name == "ConvTranspose" and not schema.domain and attributes.get("group", 1) > 1:
+        return (_by_groups(schema, attributes, inputs, version),)
     run = _evaluators.get(key)
     if run is None:
         if len(_evaluators) >= _MOST_EVALUATORS:
@@ -58,6 +60,25 @@ def computed(
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{schema.label}: {said}") from error
     return [np.asarray(item) if isinstance(item, (np.generic, float, int)) else item for item in found]
+
+
+def _by_groups(
+    schema: Schema, attributes: Mapping[str, Any], inputs: Sequence[Any], version: int
+) -> np.ndarray[Any, Any]:
+    """ConvTranspose of several groups as one of each, since the reference fails at several (docs/upstream.md)."""
+    group = attributes["group"]
+    x, w, b = (*inputs, None)[:3]
+    if x.shape[1] % group or w.shape[0] % group:
+        raise RunError(f"{schema.label}: {x.shape[1]} channels and weights of {w.shape[0]} make no {group} groups")
+    parts = zip(
+        np.split(x, group, axis=1),
+        np.split(w, group),
+        [None] * group if b is None else np.split(b, group),
+        strict=True,
+    )
+    single = {**attributes, "group": 1}
+    found = [computed(schema, single, [item for item in part if item is not None], 1, version)[0] for part in parts]
+    return np.concatenate(found, axis=1)
 
 
 def _key(value: Any) -> Any:

@@ -61,7 +61,7 @@ def batch_normalization(
     var: np.ndarray,
     *,
     version: int,
-    epsilon: float = 1e-5,
+    epsilon: float = float(np.float32(1e-5)),  # attributes are float32
     **attributes: Any,
 ) -> np.ndarray | None:
     """BatchNormalization that does not train, which the reference does at opsets 9 to 13; None where it does."""
