@@ -41,7 +41,8 @@ _HANDED_OVER = 16 * 1024
 _NOT_PREPACKED = 1 << 30
 """With a weight this large, kernels keep weights as they are: rearranging one takes as much memory once more."""
 
-_UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
+UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
+"""Session options with which a tensor's value does not depend on which others are asked for."""
 
 Options = Mapping[str, Any]
 
@@ -249,7 +250,7 @@ def opens(model: ModelData) -> str | None:
         MissingRuntime: ONNX Runtime is not installed.
     """
     try:
-        _load(model, CPU, _UNOPTIMISED, f"model {model.graph.name!r}")
+        _load(model, CPU, UNOPTIMISED, f"model {model.graph.name!r}")
     except RunError as error:
         return str(error)
     return None
@@ -362,7 +363,7 @@ def _run_error(
     failure = read(message, nodes)
     if not failure.exact:
         with suppress(Exception):
-            plainly = _open(model, providers, {**options, **_UNOPTIMISED})
+            plainly = _open(model, providers, {**options, **UNOPTIMISED})
             try:
                 plainly.run(arrays)
             except Exception as error:

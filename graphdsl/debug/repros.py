@@ -9,9 +9,10 @@ import numpy as np
 from ..errors import GraphError
 from ..extraction import extract
 from ..ir import Input, Value
+from ..runtime import UNOPTIMISED
 from ..sites import at, caller
 from ..tensor import Tensor
-from .segments import UNOPTIMISED, Segments
+from .segments import Segments
 
 _SCRIPT = '''"""Runs segment.onnx on inputs.npz, and compares its output with expected.npz.
 

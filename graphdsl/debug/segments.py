@@ -13,15 +13,13 @@ import numpy as np
 
 from .. import runtime
 from ..copying import copied_input, copied_nodes
+from ..extraction.intermediates import chunks
 from ..ir import Graph, Input, Node, Output, Value
 from ..loading import LoadedTrace, settle_types
 from ..models import Model
 from ..types import DType, TensorType, tensor_type
 from ..walk import between, dependencies
 from .measures import tolerance
-
-UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
-"""So that a tensor's value does not depend on which others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Setting:
 
 def values_of(model: Model, sizes: Mapping[Value, int], setting: Setting) -> Iterator[tuple[Value, np.ndarray]]:
     """The values of tensors in a run of the whole model, in chunks of as many bytes as may be taken."""
-    for chunk in _chunks(sizes, setting.memory):
+    for chunk in chunks(sizes.items(), setting.memory):
         yield from _run(model, {value: model._tensors.names[value] for value in chunk}, setting.feeds, setting)
 
 
@@ -55,7 +53,7 @@ class Segments:
         names = {value: whole._tensors.names[value] for value in made.values()}
         ends_of = {new: old for old, new in made.items()}
         feeds = {**self.setting.feeds, **{entries[value]: array for value, array in self.expected.items()}}
-        for chunk in _chunks({made[value]: size for value, size in sizes.items()}, self.setting.memory):
+        for chunk in chunks([(made[value], size) for value, size in sizes.items()], self.setting.memory):
             for new, array in _run(whole, {value: names[value] for value in chunk}, feeds, self.setting):
                 yield ends_of[new], array
 
@@ -84,19 +82,6 @@ def _floats(values: Iterable[Value | None]) -> list[DType]:
     return [kind.dtype for kind in kinds if isinstance(kind, TensorType) and kind.dtype.kind == "float"]
 
 
-def _chunks(sizes: Mapping[Value, int], memory: int) -> Iterator[list[Value]]:
-    chunk: list[Value] = []
-    left = memory
-    for value, size in sizes.items():
-        if chunk and size > left:
-            yield chunk
-            chunk, left = [], memory
-        chunk.append(value)
-        left -= size
-    if chunk:
-        yield chunk
-
-
 def _run(
     model: Model, names: Mapping[Value, str], feeds: Mapping[str, Any], setting: Setting
 ) -> Iterator[tuple[Value, np.ndarray]]:
@@ -105,7 +90,7 @@ def _run(
         feeds,
         wanted={name: value for value, name in names.items()},
         providers=setting.providers,
-        options={**UNOPTIMISED, **(setting.options or {})},
+        options={**runtime.UNOPTIMISED, **(setting.options or {})},
         symbols=False,
     )
     for value, name in names.items():

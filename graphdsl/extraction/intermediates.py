@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import runtime, schemas
 from ..errors import GraphError
@@ -19,8 +19,7 @@ from ..types import TensorType
 from .exposing import chosen
 from .naming import Named, listed, prepared
 
-_UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
-"""So that no tensor's value depends on which others are asked for with it."""
+_T = TypeVar("_T")
 
 
 def run_intermediates(
@@ -67,7 +66,7 @@ def run_intermediates(
         tensors = _all(whole)
     else:
         whole, tensors = chosen(whole, listed(names), "gd.run_intermediates")
-    run = _Runner(whole, feeds, providers, {**_UNOPTIMISED, **(options or {})})
+    run = _Runner(whole, feeds, providers, {**runtime.UNOPTIMISED, **(options or {})})
     return _values(run, tensors, memory, bar(len(tensors), progress, unit=" tensors"))
 
 
@@ -128,21 +127,21 @@ class _Runner:
 def _values(
     run: _Runner, tensors: Sequence[Named], memory: int, advance: Callable[[int], object]
 ) -> Iterator[tuple[str, Any]]:
-    for chunk in _chunks(tensors, run.sizes(tensors), memory):
+    sizes = run.sizes(tensors)
+    for chunk in chunks([(tensor, sizes.get(tensor.value, memory)) for tensor in tensors], memory):
         yield from run.values(chunk).items()
         advance(len(chunk))
 
 
-def _chunks(tensors: Iterable[Named], sizes: Mapping[Value, int], memory: int) -> Iterator[list[Named]]:
-    """Tensors in order, as many at a time as fit; one of unknown size alone."""
-    chunk: list[Named] = []
+def chunks(sized: Iterable[tuple[_T, int]], memory: int) -> Iterator[list[_T]]:
+    """Things in order, as many at a time as fit by their sizes; one that is too large alone."""
+    chunk: list[_T] = []
     left = memory
-    for tensor in tensors:
-        size = sizes.get(tensor.value, memory)
+    for item, size in sized:
         if chunk and size > left:
             yield chunk
             chunk, left = [], memory
-        chunk.append(tensor)
+        chunk.append(item)
         left -= size
     if chunk:
         yield chunk

@@ -113,18 +113,22 @@ class Draft:
         """The schema's words on the input that comes next."""
         return self.schema.input(self.place)
 
-    def allowed(self) -> list[DType]:
-        """The dtypes that the next input may have.
+    def allowed(self, among: Iterable[DType] | None = None) -> list[DType]:
+        """The dtypes that the next input may have, of these if some are given.
 
         Raises:
             Unfit: there are none.
         """
         formal = self.formal
         if formal.type_str in self.bound and (formal.homogeneous or not formal.variadic):
-            return [self.bound[formal.type_str]]
-        kinds = dtypes_of(formal.types)
-        # where there are but two, as for indices, they are not for the user to leave out
-        found = kinds if len(kinds) <= 2 else [dtype for dtype in kinds if dtype in self._dtypes]
+            found = [self.bound[formal.type_str]]
+        else:
+            kinds = dtypes_of(formal.types)
+            # where there are but two, as for indices, they are not for the user to leave out
+            found = kinds if len(kinds) <= 2 else [dtype for dtype in kinds if dtype in self._dtypes]
+        if among is not None:
+            chosen = frozenset(among)
+            found = [dtype for dtype in found if dtype in chosen]
         if not found:
             raise Unfit(f"{self.schema.label}: {formal.name}")
         return found
@@ -135,12 +139,7 @@ class Draft:
         Raises:
             Unfit: there is none that fits.
         """
-        allowed = self.allowed()
-        if among is not None:
-            chosen = frozenset(among)
-            allowed = [dtype for dtype in allowed if dtype in chosen]
-            if not allowed:
-                raise Unfit(f"{self.schema.label}: {self.formal.name}")
+        allowed = self.allowed(among)
         dtype: DType = self.pick(allowed)
         self.bound[self.formal.type_str] = dtype
         return dtype
@@ -167,12 +166,7 @@ class Draft:
             known: Whether its sizes must be known.
             ok: What its shape must satisfy; new ones are assumed to, so `sizes` bounds them.
         """
-        allowed = self.allowed()
-        if among is not None:
-            chosen = frozenset(among)
-            allowed = [dtype for dtype in allowed if dtype in chosen]
-            if not allowed:
-                raise Unfit(f"{self.schema.label}: {self.formal.name}")
+        allowed = self.allowed(among)
 
         def fits(tensor: Tensor) -> bool:
             kind = tensor.type
