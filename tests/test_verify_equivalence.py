@@ -38,6 +38,22 @@ def test_undefined_inputs_are_counted() -> None:
     assert "undefined  " in str(verdict)
 
 
+def test_places_that_are_written_twice_are_counted() -> None:
+    """Where indices are computed, they may be equal; the one that is written last may stay, or the first."""
+    table, places, values = gd.input("t", gd.float32[3]), gd.input("p", gd.int64[2]), gd.input("v", gd.float32[2])
+    written = gd.build(op.ScatterElements(table, abs(places) % 3, values))
+    verdict = verify.equivalent(written, written, examples=60)
+    assert verdict.undefined["an element that ScatterElements writes twice"] > 0 and verdict.agreed > 10
+
+
+def test_the_scale_of_zeros_is_counted() -> None:
+    """The specification divides 0 by the difference of the largest and the least number, which is 0."""
+    x = gd.input("x", gd.float32[2])
+    quantized = gd.build(op.DynamicQuantizeLinear(x)[0])
+    verdict = verify.equivalent(quantized, quantized, examples=60)
+    assert verdict.undefined["the scale of zeros"] > 0 and verdict.agreed > 10
+
+
 def test_a_refutation_tells_everything_about_the_smallest_input() -> None:
     before, after = (gd.build({"z": (x.named("a") * 3).named("b") + 1}, inputs=[X]) for x in (abs(X), -X))
     found = refuted(before, after)

@@ -90,7 +90,7 @@ def test_programs_have_all_that_models_have() -> None:
     dtypes: set[gd.DType] = set()
     opsets = set()
     operators: set[str] = set()
-    for model in seen(verify.models(runnable=False), 400):
+    for model in seen(verify.models(runnable=False), 500):
         opsets.add(model.opset)
         operators |= names(model)
         users = Counter(value for node in model.nodes for value in set(node.inputs))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import graphdsl as gd
 from graphdsl import op, verify
 from graphdsl.types import DTYPES, TensorType
+from graphdsl.verify.undefined import undefined
 
 FLOATS = [dtype for dtype in DTYPES if dtype.kind == "float"]
 QUICK = settings(database=None, derandomize=True, max_examples=1000, suppress_health_check=list(HealthCheck))
@@ -196,6 +197,42 @@ def test_indices_reach_both_ends() -> None:
     table, index = gd.input("table", gd.float32[3]), gd.input("index", gd.int64[1])
     found = {int(feeds["index"][0]) for feeds in seen(verify.feeds(gd.build(op.Gather(table, index))), 100)}
     assert found == {-3, -2, -1, 0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    "call, kinds",
+    [
+        (lambda a, i, u: op.ScatterElements(a, i, u, axis=0), [gd.float32[4, 2], gd.int64[3, 2], gd.float32[3, 2]]),
+        (lambda a, i, u: op.ScatterElements(a, i, u, axis=-1), [gd.float32[2, 3], gd.int32[2, 3], gd.float32[2, 3]]),
+        (op.ScatterND, [gd.float32[2, 3], gd.int64[4, 2], gd.float32[4]]),
+        (op.ScatterND, [gd.float32[3, 2], gd.int64[1, 2, 1], gd.float32[1, 2, 2]]),
+        (gd.opset(10).Scatter, [gd.float32[4], gd.int64[3], gd.float32[3]]),
+    ],
+)
+def test_no_place_is_written_twice(call: Any, kinds: list[Any]) -> None:
+    inputs = typed(*kinds)
+    scattered = call(*inputs)
+    model = gd.build(scattered, inputs=inputs)
+    found = defined(model, without="empty")
+    (node,) = model.nodes
+    assert [undefined(node, list(feeds.values()), None) for feeds in found] == [None] * len(found)
+    indices = np.array([feeds["x1"] for feeds in found])
+    assert indices.min() < -1 and indices.max() > 0 and len({item.tobytes() for item in indices}) > 8
+    once = np.zeros_like(found[0]["x1"])
+    assert undefined(node, [found[0]["x0"], once, found[0]["x2"]], None) == f"an element that {node.op_type} writes twice"
+
+
+def test_what_is_combined_may_be_written_twice() -> None:
+    inputs = typed(gd.float32[2], gd.int64[3], gd.float32[3])
+    model = gd.build(op.ScatterElements(*inputs, reduction="add"), inputs=inputs)
+    assert all(len(set(feeds["x1"] % 2)) <= 2 for feeds in defined(model))
+
+
+def test_a_cache_holds_what_is_written_to_it() -> None:
+    inputs = typed(gd.float32[2, 4, 1], gd.float32[2, 3, 1], gd.int64[2])
+    with gd.opset(24):
+        model = gd.build(op.TensorScatter(*inputs), inputs=inputs)
+    assert {int(first) for feeds in seen(verify.feeds(model), 60) for first in feeds["x2"]} == {0, 1}
 
 
 def test_captured_indices_and_those_of_functions_are_followed() -> None:

@@ -4,7 +4,7 @@ The values of a dtype lie in a pool of boxes, simplest first. An array is one dr
 box, and which value in it. This costs Hypothesis one choice for the whole array, and smaller bytes are simpler values.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -47,6 +47,20 @@ class Range(NamedTuple):
     nonzero: bool = False
     distinct: bool = False
     """Whether no value may come twice, of a small range of integers."""
+    line: int | None = None
+    """An axis along which no value may come twice, counted from the front; those below 0 count from the end."""
+    grid: tuple[int, ...] = ()
+    """The sizes of axes in which each row of the last axis is a place; no place may come twice."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether values depend on each other, so that they are not drawn one by one."""
+        return self.distinct or self.line is not None or bool(self.grid)
+
+    @property
+    def alone(self) -> "Range":
+        """The values that are allowed, whatever the others are; distinct ones stay so."""
+        return self._replace(line=None, grid=())
 
 
 ANY = Range()
@@ -194,10 +208,8 @@ def array(
     count = prod(shape)
     if not count:
         return np.empty(shape, dtype.numpy)
-    if within.distinct and within.low is not None and within.high is not None:
-        whole = range(int(within.low), int(within.high) + 1)
-        assume(count <= len(whole))
-        return np.array(draw(st.permutations(whole))[:count], dtype.numpy).reshape(shape)
+    if within.apart and within.low is not None and within.high is not None:
+        return _apart(draw, shape, within, int(within.low), int(within.high)).astype(dtype.numpy)
     found = pool(dtype, without, within)
     reaches = found.reaches
     reach = reaches[draw(integers(0, len(reaches) - 1))] if len(reaches) > 1 else reaches[0]
@@ -209,6 +221,31 @@ def array(
         places = places[(np.arange(count, dtype=np.uint64) * np.uint64(2654435761) >> np.uint64(16)) % length]
     chosen: np.ndarray = found.values[places]
     return chosen.reshape(shape)
+
+
+def _apart(draw: st.DrawFn, shape: tuple[int, ...], within: Range, low: int, high: int) -> np.ndarray:
+    """Draw integers of which some may not be equal: a piece of a permutation for each part that holds these."""
+    if within.grid:
+        sizes = tuple(min(size, high + 1) for size in within.grid)
+        rows = _permuted(draw, range(prod(sizes)), prod(shape[:-1]))
+        found = np.stack(np.unravel_index(rows, sizes), -1).reshape(shape)
+    elif within.line is not None:
+        sizes = (high + 1,)
+        others = shape[: within.line] + shape[within.line + 1 :]
+        lines = [_permuted(draw, range(high + 1), shape[within.line]) for _ in range(prod(others))]
+        found = np.moveaxis(np.reshape(lines, (*others, shape[within.line])), -1, within.line)
+    else:
+        return _permuted(draw, range(low, high + 1), prod(shape)).reshape(shape)
+    assume(low <= 0)
+    if low < 0 and draw(YES_OR_NO):  # the same places, counted from the end
+        found = found - np.asarray(sizes)
+        assume(int(found.min()) >= low)
+    return found
+
+
+def _permuted(draw: st.DrawFn, whole: Sequence[int], count: int) -> np.ndarray:
+    assume(count <= len(whole))
+    return np.array(draw(st.permutations(whole))[:count], np.int64)
 
 
 # Pools

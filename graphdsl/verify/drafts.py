@@ -285,7 +285,7 @@ class Draft:
                 raise Unfit(f"{self.schema.label}: no constant has the shape {shape}")
         elif not (known and self._fixed(within, demanded, simply)):
             return self.give(self.scope.input(tensor_type(dtype, shape)))
-        if simply and dtype.kind != "complex":
+        if simply and dtype.kind != "complex" and not within.apart:
             values = np.full(shape, pool(dtype, self.scope.without, within).values[0])
         else:
             values = array(self.draw, dtype, shape, self.scope.without, within)

@@ -88,6 +88,35 @@ def _coordinates(use: Use) -> Range:
     return Range(-size, size - 1)
 
 
+def _written(use: Use) -> Range:
+    """Indices along an axis of what is written; none twice, where that would leave open what stays there."""
+    found = _indices()(use)
+    rank = len(use.shape(0))
+    axis = use.attributes.get("axis", 0)
+    return found if _reduces(use) or not -rank <= axis < rank else found._replace(line=axis % rank)
+
+
+def _written_places(use: Use) -> Range:
+    """Places in the first axes of what is written; none twice, where that would leave open what stays there."""
+    sizes = use.shape(0)[: (use.shape(1) or (1,))[-1]]
+    if _reduces(use) or not all(sizes):
+        return _coordinates(use)
+    return Range(-min(sizes, default=1), max(sizes, default=1) - 1, grid=sizes)
+
+
+def _reduces(use: Use) -> bool:
+    """Whether what is written twice to one place is combined."""
+    return use.attributes.get("reduction", "none") not in ("none", b"none")
+
+
+def _first_written(use: Use) -> Range:
+    """The places from which on a slice is written along an axis of a cache, which holds all of it."""
+    cache, update = use.shape(0), use.shape(1)
+    axis = use.attributes.get("axis", -2)
+    fits = -len(cache) <= axis < len(cache) and len(cache) == len(update)
+    return Range(0, max(cache[axis] - update[axis], 0) if fits else 0)
+
+
 def _classes(use: Use) -> Range:
     shape = use.shape(0)
     return Range(0, max(shape[1] if len(shape) > 1 else 1, 1) - 1)
@@ -229,14 +258,15 @@ DEMANDS: dict[str, dict[str, Demand]] = {
     "ReverseSequence": {"sequence_lens": lambda use: _steps(use.attributes.get("time_axis", 0))(use)},
     "RoiAlign": {"rois": within(0, 4), "batch_indices": lambda use: Range(0, _along(use, 0) - 1)},
     "STFT": {"frame_step": within(1, 4), "frame_length": within(1, 4)},
-    "Scatter": {"indices": _indices()},
-    "ScatterElements": {"indices": _indices()},
-    "ScatterND": {"indices": _coordinates},
+    "Scatter": {"indices": _written},
+    "ScatterElements": {"indices": _written},
+    "ScatterND": {"indices": _written_places},
     "SequenceAt": {"position": within(0, 0)},
     "SequenceErase": {"position": within(0, 0)},
     "SequenceInsert": {"position": within(0, 0)},
     "Slice": {"starts": within(-6, 6), "ends": within(-6, 6), "axes": _axes(), "steps": within(-2, 2, nonzero=True)},
     "SoftmaxCrossEntropyLoss": {"labels": _classes},
+    "TensorScatter": {"write_indices": _first_written},
     "Tile": {"repeats": within(0, 2)},
     "TopK": {"K": _top},
     "Trilu": {"k": within(-_SMALL, _SMALL)},
@@ -275,11 +305,14 @@ class Demanded(NamedTuple):
     node: Node
     place: int
     demand: Demand
+    moved: bool = False
+    """Whether its elements stand elsewhere there than in the input."""
 
     def range(self, sizes: Sizes) -> Range | None:
         """The values that it may have, when named dimensions have these sizes."""
         types = tuple(value.type if value is not None else None for value in self.node.inputs)
-        return self.demand(Use(self.node.op_type, types, self.node.attributes, sizes, self.place))
+        found = self.demand(Use(self.node.op_type, types, self.node.attributes, sizes, self.place))
+        return found.alone if found is not None and self.moved else found
 
 
 def demands(model: ModelData) -> dict[Input, list[Demanded]]:
@@ -292,7 +325,8 @@ def demands(model: ModelData) -> dict[Input, list[Demanded]]:
                 demand = known.get(node.schema.input(index).name) if known is not None else None
                 if demand is not None and value is not None:
                     for source in _sources(value):
-                        found.setdefault(source, []).append(Demanded(node, index, demand))
+                        moved = source is not value
+                        found.setdefault(source, []).append(Demanded(node, index, demand, moved))
     return found
 
 
@@ -322,7 +356,12 @@ def meet(one: Range, other: Range) -> Range:
     lows = [x for x in (one.low, other.low) if x is not None]
     highs = [x for x in (one.high, other.high) if x is not None]
     return Range(
-        max(lows, default=None), min(highs, default=None), one.nonzero or other.nonzero, one.distinct or other.distinct
+        max(lows, default=None),
+        min(highs, default=None),
+        one.nonzero or other.nonzero,
+        one.distinct or other.distinct,
+        one.line if one.line is not None else other.line,
+        one.grid or other.grid,
     )
 
 

@@ -16,6 +16,9 @@ _RANDOM = frozenset(
 )
 """Operators that draw numbers; Dropout does so where it trains."""
 
+_WRITING = frozenset({"Scatter", "ScatterElements", "ScatterND"})
+"""Operators that write to places, in no order that the standard says, and so not twice to one."""
+
 _NEEDING_ELEMENTS = frozenset({"ReduceMax", "ReduceMin", "ReduceMean", "ArgMax", "ArgMin", "GlobalAveragePool"})
 
 
@@ -39,6 +42,10 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
         return "a shift by the width or more"
     if name in _ORDERING and any(_has_nan(item) for item in inputs):
         return f"the place of NaN in {name}"
+    if name in _WRITING and node.attributes.get("reduction", "none") in ("none", b"none") and _written_twice(node, inputs):
+        return f"an element that {name} writes twice"
+    if name == "DynamicQuantizeLinear" and inputs[0].size and not np.any(inputs[0]):
+        return "the scale of zeros"
     if name in _NEEDING_ELEMENTS and isinstance(inputs[0], np.ndarray) and not inputs[0].size:
         return f"{name} of nothing" if _makes_elements(node, inputs) else None
     return None
@@ -57,6 +64,20 @@ def _makes_elements(node: Node, inputs: Sequence[Any]) -> bool:
             return not attributes.get("noop_with_empty_axes")
     reduced = {int(axis) % len(shape) for axis in axes}
     return all(size for axis, size in enumerate(shape) if axis not in reduced)
+
+
+def _written_twice(node: Node, inputs: Sequence[Any]) -> bool:
+    """Whether two indices, which may count from the end, name the same place."""
+    data, indices = inputs[0], np.asarray(inputs[1])
+    if node.schema.name == "ScatterND":
+        depth = indices.shape[-1]
+        places = np.mod(indices, np.maximum(data.shape[:depth], 1)).reshape(-1, depth)
+    else:
+        axis = node.attributes.get("axis", 0) % data.ndim
+        along = np.indices(indices.shape)
+        along[axis] = np.mod(indices, max(data.shape[axis], 1))
+        places = along.reshape(data.ndim, -1).T
+    return len({tuple(place) for place in places.tolist()}) < len(places)
 
 
 def _division(name: str, a: np.ndarray, b: np.ndarray) -> str | None:

@@ -171,16 +171,9 @@ def scatter_elements(d: Draft) -> None:
     shape = d.any(low=1, known=True).shape
     axis = d.axis(len(shape)) if d.flag() else 0
     reduction = d.attribute("reduction", ("none", "add", "mul", "max", "min")) or "none"
-    size = shape[axis]
-    count = d.number(1, size) if reduction == "none" else d.number(1, 3)
+    count = d.number(1, shape[axis] if reduction == "none" else 3)  # no element is written twice by none
     sizes = tuple(count if at == axis else other for at, other in enumerate(shape))
-    if reduction == "none":  # no element is written twice: which one stays is left open
-        first = d.number(0, size - 1)
-        line = (np.arange(count) + first) % size
-        places = np.broadcast_to(line.reshape([-1 if at == axis else 1 for at in range(len(shape))]), sizes)
-        d.constant(places)
-    else:
-        d.like(sizes)
+    d.like(sizes)
     d.like(sizes)
 
 
@@ -188,14 +181,8 @@ def scatter_nd(d: Draft) -> None:
     shape = d.any(low=1, known=True).shape
     depth = d.number(1, len(shape))
     reduction = d.attribute("reduction", ("none", "add", "mul", "max", "min")) or "none"
-    if reduction == "none":
-        spots = list(np.ndindex(*shape[:depth]))
-        first, count = d.number(0, len(spots) - 1), d.number(1, min(len(spots), 3))
-        chosen = [spots[(first + k) % len(spots)] for k in range(count)]
-        d.constant(np.array(chosen, np.int64))
-    else:
-        count = d.number(1, 3)
-        d.like((count, depth))
+    count = d.number(1, 3 if reduction != "none" else min(prod(shape[:depth]), 3))
+    d.like((count, depth))
     d.like((count, *shape[depth:]))
 
 
