@@ -202,6 +202,8 @@ LAYERS = {
     "verify.refuting.instances": "models made from a pattern",
     "verify.refuting.refuter": "rules judged on instances of their patterns",
     "verify.refuting": "rules against their own patterns",
+    "verify.origins": "nodes at which witnesses begin to differ",
+    "verify.faults": "what is said of a known fault",
     "verify.known": "faults of others that are known",
     "verify.results": "tasks, results, and the files they go to",
     "verify.campaigns": "searches for what witnesses differ in",

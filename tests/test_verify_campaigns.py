@@ -16,7 +16,6 @@ import graphdsl as gd
 from graphdsl import op, verify
 from graphdsl.verify import campaigns
 from graphdsl.verify.comparing import Runs
-from graphdsl.verify.known import known
 
 pytest_plugins = ["pytester"]
 
@@ -297,19 +296,6 @@ def test_a_pattern_that_fits_no_file_is_an_error(pytester: pytest.Pytester) -> N
     pytester.makepyfile("import pytest\n@pytest.mark.verified('no*.onnx')\ndef test_nothing(verified): pass")
     done = pytester.runpytest(*PLUGIN)
     done.stdout.fnmatch_lines(["*no file fits 'no*.onnx', which is to be verified*"])
-
-
-def test_a_known_fault_is_known_inside_a_function_too() -> None:
-    x = gd.input("x", gd.float32[2])
-    found = known(gd.build(op.Unique(x, sorted=0)), ("onnxruntime", "reference"), "other numbers")
-    assert found == "ONNX: operators that the reference evaluator computes wrongly"
-
-    @gd.function(domain="my")
-    def maybe(a):  # type: ignore[no-untyped-def]
-        return op.Optional(a)
-
-    assert known(gd.build(maybe(x)), ("onnxruntime", "reference"), "sequences of other lengths") == found
-    assert known(gd.build(maybe(x)), ("onnxruntime", "unoptimised"), "sequences of other lengths") is None
 
 
 def test_a_result_prints_what_ran() -> None:

@@ -219,7 +219,9 @@ def test_no_place_is_written_twice(call: Any, kinds: list[Any]) -> None:
     indices = np.array([feeds["x1"] for feeds in found])
     assert indices.min() < -1 and indices.max() > 0 and len({item.tobytes() for item in indices}) > 8
     once = np.zeros_like(found[0]["x1"])
-    assert undefined(node, [found[0]["x0"], once, found[0]["x2"]], None) == f"an element that {node.op_type} writes twice"
+    assert (
+        undefined(node, [found[0]["x0"], once, found[0]["x2"]], None) == f"an element that {node.op_type} writes twice"
+    )
 
 
 def test_what_is_combined_may_be_written_twice() -> None:

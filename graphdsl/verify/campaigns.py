@@ -36,6 +36,7 @@ from .draws import quietly
 from .inputs import feeds
 from .known import FAULTS as FAULTS
 from .known import known as known_fault
+from .origins import origins
 from .programs import models
 from .recipes import RECIPES
 from .results import AGREE, CRASH, DIFFER, KNOWN, NOT_RUN, Campaign, Result, Task
@@ -316,11 +317,11 @@ def _search(
         for name, outcome in outcomes.items():
             if isinstance(outcome, Crash):
                 reason = f"{name} crashed: {outcome.reason}"
-                if _is_known(model, (name,), reason, counts):
+                if _is_known(seen, (name,), task, counts):
                     return
                 raise _Found(CRASH, reason, seen, (name,))
             counts[name] += not isinstance(outcome, Refusal)
-        found = _difference(seen, counts)
+        found = _difference(seen, task, counts)
         if found is not None:
             raise _Found(DIFFER, *found)
 
@@ -336,15 +337,14 @@ def _search(
     return None
 
 
-def _difference(seen: Seen, counts: Counter[str]) -> tuple[str, Seen, tuple[str, str]] | None:
+def _difference(seen: Seen, task: Task, counts: Counter[str]) -> tuple[str, Seen, tuple[str, str]] | None:
     """What the first two witnesses that differ differ in, and who they are."""
     ran = [name for name, outcome in seen.outcomes.items() if isinstance(outcome, dict)]
     runs = Runs(seen.model, seen.feeds)
     optimised, plain = seen.outcomes.get("onnxruntime"), seen.outcomes.get("unoptimised")
     if isinstance(plain, dict) and isinstance(optimised, Refusal):
         reason = f"only the optimised model is refused: {optimised.message}"
-        if not _is_known(seen.model, ("onnxruntime", "unoptimised"), reason, counts):
-            return reason, seen, ("onnxruntime", "unoptimised")
+        return reason, seen, ("onnxruntime", "unoptimised")
     counts["compared"] += len(ran) > 1
     for other in ran[1:]:
         first, second = seen.outcomes[ran[0]], seen.outcomes[other]
@@ -354,17 +354,19 @@ def _difference(seen: Seen, counts: Counter[str]) -> tuple[str, Seen, tuple[str,
                 counts["undefined"] += 1
                 return None
             reason, pair = f"{ran[0]} and {other} give {found.reason}", (ran[0], other)
-            if not _is_known(seen.model, pair, reason, counts):
+            if not _is_known(seen, pair, task, counts):
                 return reason, seen, pair
     return None
 
 
-def _is_known(model: ModelData, pair: tuple[str, ...], reason: str, counts: Counter[str]) -> Any:
-    """Whether this is a fault that is known; it is counted, and the search goes on."""
-    heading = known_fault(model, pair, reason)
-    if heading is not None:
-        counts[_HEADING + heading] += 1
-    return heading
+def _is_known(seen: Seen, pair: tuple[str, ...], task: Task, counts: Counter[str]) -> Any:
+    """Whether all nodes at which witnesses begin to differ show faults that are known; these are counted."""
+    headings = [known_fault(origin, pair) for origin in origins(seen.model, seen.feeds, pair, task.seconds)]
+    known = {heading for heading in headings if heading is not None}
+    if not headings or None in headings:
+        return False
+    counts.update(_HEADING + heading for heading in known)
+    return True
 
 
 _HEADING = "known: "

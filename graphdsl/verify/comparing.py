@@ -5,7 +5,7 @@ their dtype, and by what roundings on the way can do: every node's result is mov
 several times, and how far that moves the outputs is allowed (`evaluation.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +13,9 @@ import numpy as np
 from ..apart import Crash, Refusal
 from ..errors import RunError
 from ..inlining import inline
-from ..ir import ModelData
-from ..types import as_dtype
-from ..walk import graphs
+from ..ir import ModelData, Node
+from ..types import DType, as_dtype, float32
+from ..walk import constants, graphs
 from .evaluation import Evaluation, Undefined, limits
 from .witnesses import Outcome
 
@@ -24,15 +24,27 @@ _UNITS = 16
 
 _SHIFTED = frozenset(
     {
-        *("BlackmanWindow", "Celu", "DFT", "Elu", "Erf", "GRU", "Gelu", "HammingWindow", "HannWindow", "HardSigmoid"),
-        *("HardSwish", "LSTM", "LogSoftmax", "Mish", "RNN", "ReduceLogSumExp", "STFT", "Selu", "Sigmoid", "Softmax"),
-        *("SoftmaxCrossEntropyLoss", "Softplus", "Swish", "Tanh"),
+        *("BlackmanWindow", "HammingWindow", "HannWindow"),  # 0.5 - 0.5 * cos(...)
+        *("Celu", "Elu", "Selu"),  # exp(x) - 1
+        "Gelu",  # 1 + erf(x), and 1 + tanh(x)
+        *("HardSigmoid", "HardSwish"),  # alpha * x + beta
+        *("LogSoftmax", "ReduceLogSumExp", "SoftmaxCrossEntropyLoss"),  # the logarithm of about 1
+        *("GRU", "LSTM", "RNN"),  # gates of which each is of the size of 1
     }
 )
-"""Operators that add 1 on the way, as their formulas say, so they are exact to a part of 1, not of the result."""
+"""Operators that add what is of the size of 1, as their formulas say: exact to a part of 1, not of the result.
+
+Where a formula does not (Sigmoid, Tanh, Erf, Softplus, Softmax, ...), a kernel that loses digits near 0 is reported.
+"""
 
 _SPECTRAL = frozenset({"DFT", "STFT"})
-"""Operators that are exact to a part of the largest result."""
+"""Operators that are exact to a part of the largest result, and of 1."""
+
+_REARRANGED = frozenset({"BatchNormalization", "GRU", "LSTM", "RNN", *_SPECTRAL})
+"""Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
+
+_STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
+"""Operators that normalize in float32, whatever the dtype, unless their `stash_type` says otherwise."""
 
 _SAMPLES = 4
 
@@ -45,14 +57,41 @@ class Difference(NamedTuple):
     one: Any = None
     other: Any = None
 
+    @property
+    def gap(self) -> float:
+        """How far numbers are apart at most; infinite where one of them is no number, or nothing is known."""
+        return self._largest(lambda one, other: np.abs(one - other))
+
+    @property
+    def relative(self) -> float:
+        """How far numbers are apart at most, as a part of the larger one."""
+        return self._largest(lambda one, other: np.abs(one - other) / np.maximum(np.abs(one), np.abs(other)))
+
+    def _largest(self, measure: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+        one, other = self.one, self.other
+        if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray) or one.shape != other.shape:
+            return np.inf
+        if one.dtype == object or one.dtype.kind == "c":
+            return np.inf
+        differing = one != other
+        with np.errstate(all="ignore"):
+            known = [item[differing].astype(np.float64) for item in (one, other)]
+            differing = ~(np.isnan(known[0]) & np.isnan(known[1]))
+            gaps = measure(known[0][differing], known[1][differing])
+        return float(np.max(np.where(np.isnan(gaps), np.inf, gaps), initial=0.0))
+
 
 class Runs:
     """What came of a run by several witnesses, compared two by two."""
 
     def __init__(self, model: ModelData, feeds: Mapping[str, Any]) -> None:
         self._model, self._feeds = model, feeds
-        operators = {node.op_type for graph in graphs(model.graph) for node in graph.nodes}
-        self._shifts, self._spectral = bool(operators & _SHIFTED), bool(operators & _SPECTRAL)
+        nodes = [node for graph in graphs(model.graph) for node in graph.nodes]
+        operators = {node.op_type for node in nodes}
+        self._shifts, self._spectral = bool(operators & (_SHIFTED | _SPECTRAL)), bool(operators & _SPECTRAL)
+        self._rearranged = bool(operators & _REARRANGED)
+        stashes = [dtype for dtype in map(_stash, nodes) if dtype is not None]
+        self._coarse = max((limits(dtype).epsilon for dtype in stashes), default=0.0)
         self._known: tuple[Evaluation, list[Any]] | str | None = None
 
     def difference(self, one: Outcome, other: Outcome) -> Difference | None:
@@ -97,7 +136,7 @@ class Runs:
         if np.array_equal(a, b, equal_nan=True):
             return None
         dtype = as_dtype(one.dtype)
-        if self._spectral and not all(np.isfinite(item).all() for item in self._feeds.values()):
+        if self._rearranged and not self._is_finite():
             return None  # what becomes of infinity depends on the algorithm
         for name, mask in (("NaN", np.isnan), ("infinities", np.isinf)):
             if not np.array_equal(mask(a), mask(b)) and not self._strayed():
@@ -112,15 +151,23 @@ class Runs:
             size = np.where(finite, np.maximum(np.abs(a), np.abs(b)), 0.0)
             least = 1.0 if self._shifts else known.least
             least = max(least, float(np.max(size, initial=0.0))) if self._spectral else least
-            allowed = _UNITS * known.epsilon * np.maximum(size, least)
+            epsilon = max(known.epsilon, self._coarse)
+            allowed = _UNITS * epsilon * np.maximum(size, least)
         if not np.any(gap > allowed):
             return None
         spread = self._spread(place)
-        allowed = allowed + (4 * spread if spread is not None and np.shape(spread) == gap.shape else 0.0)
+        if spread is not None and np.shape(spread) == gap.shape:
+            allowed = allowed + 4 * spread * (epsilon / known.epsilon)
         if not np.any(gap > allowed) or self._strayed():
             return None
         worst = float(np.max(gap / np.maximum(size, known.least)))
         return f"numbers that differ by {worst:.2g} of their size"
+
+    def _is_finite(self) -> bool:
+        """Whether no number of the input is infinite or none."""
+        arrays = [*self._feeds.values(), *(value.array for value in constants(self._model.graph))]
+        numbers = [item for item in arrays if isinstance(item, np.ndarray) and item.dtype.kind not in "OUS"]
+        return all(bool(np.isfinite(item.astype(np.complex128)).all()) for item in numbers)
 
     # What the standard and roundings say
 
@@ -162,3 +209,10 @@ class Runs:
                 else:
                     spread = np.maximum(spread, moved != truth)
         return spread
+
+
+def _stash(node: Node) -> DType | None:
+    """The dtype in which an operator computes whatever that of its input is; None where it follows the input."""
+    if node.op_type not in _STASHED or "stash_type" not in node.schema.attributes:
+        return None
+    return as_dtype(node.attributes.get("stash_type", float32.code))

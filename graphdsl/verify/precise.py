@@ -1,6 +1,6 @@
 """Operators that ONNX's reference evaluator gets wrong, or computes so that digits are lost; see docs/upstream.md."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -91,12 +91,22 @@ def gemm(
     return product if c is None else product + c
 
 
+def mean_variance(x: np.ndarray, *, version: int, axes: Sequence[int] = (0, 2, 3), **attributes: Any) -> np.ndarray:
+    """MeanVarianceNormalization, whose body the reference refuses in another dtype than float32."""
+    along = tuple(axes)
+    shifted = x - np.mean(x, axis=along, keepdims=True)
+    deviation = np.sqrt(np.mean(shifted**2, axis=along, keepdims=True))
+    result: np.ndarray = shifted / (deviation + np.asarray(1e-9, x.dtype))
+    return result
+
+
 PRECISE: Mapping[str, Callable[..., np.ndarray | None]] = MappingProxyType(
     {
         "BatchNormalization": batch_normalization,
         "Gemm": gemm,
         "Hardmax": hardmax,
         "LogSoftmax": log_softmax,
+        "MeanVarianceNormalization": mean_variance,
         "Softmax": softmax,
     }
 )

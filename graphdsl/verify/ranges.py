@@ -90,10 +90,10 @@ def _coordinates(use: Use) -> Range:
 
 def _written(use: Use) -> Range:
     """Indices along an axis of what is written; none twice, where that would leave open what stays there."""
-    found = _indices()(use)
-    rank = len(use.shape(0))
-    axis = use.attributes.get("axis", 0)
-    return found if _reduces(use) or not -rank <= axis < rank else found._replace(line=axis % rank)
+    rank, axis = len(use.shape(0)), use.attributes.get("axis", 0)
+    size = _along(use, axis)
+    apart = not _reduces(use) and -rank <= axis < rank
+    return Range(-size, size - 1, line=axis % rank if apart else None)
 
 
 def _written_places(use: Use) -> Range:

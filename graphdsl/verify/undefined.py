@@ -42,10 +42,18 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
         return "a shift by the width or more"
     if name in _ORDERING and any(_has_nan(item) for item in inputs):
         return f"the place of NaN in {name}"
-    if name in _WRITING and node.attributes.get("reduction", "none") in ("none", b"none") and _written_twice(node, inputs):
+    if (
+        name in _WRITING
+        and node.attributes.get("reduction", "none") in ("none", b"none")
+        and _written_twice(node, inputs)
+    ):
         return f"an element that {name} writes twice"
+    if name == "QuantizeLinear" and target is not None and target.kind in ("int", "uint") and _has_nan(inputs[0]):
+        return "the integer for NaN"
     if name == "DynamicQuantizeLinear" and inputs[0].size and not np.any(inputs[0]):
         return "the scale of zeros"
+    if name == "AffineGrid" and node.attributes.get("align_corners") and 1 in inputs[1][2:]:
+        return "the place of one pixel at both corners"
     if name in _NEEDING_ELEMENTS and isinstance(inputs[0], np.ndarray) and not inputs[0].size:
         return f"{name} of nothing" if _makes_elements(node, inputs) else None
     return None

@@ -162,8 +162,8 @@ def grid_sample(d: Draft) -> None:
 def affine_grid(d: Draft) -> None:
     n = d.number(1, 2)
     d.like((n, 2, 3))
-    d.constant(np.array([n, 1, d.number(1, 3), d.number(1, 3)], np.int64))
-    d.attribute("align_corners", (0, 1))
+    least = 2 if d.attribute("align_corners", (0, 1)) else 1  # one pixel cannot lie at both corners
+    d.constant(np.array([n, 1, d.number(least, 3), d.number(least, 3)], np.int64))
 
 
 def col_to_im(d: Draft) -> None:
@@ -265,8 +265,8 @@ def loss(d: Draft) -> int | None:
     return d.number(1, 2) if d.schema.name == "SoftmaxCrossEntropyLoss" else None
 
 
-def recurrent(gates: int) -> Recipe:
-    """RNN, GRU and LSTM, which differ in the number of gates."""
+def recurrent(gates: int, activations: int) -> Recipe:
+    """RNN, GRU and LSTM, which differ in the number of gates and of functions for each direction."""
 
     def recipe(d: Draft) -> int:
         length, n, size, hidden = (d.number(1, 2) for _ in range(4))
@@ -285,6 +285,11 @@ def recurrent(gates: int) -> Recipe:
             d.like((both, n, hidden))
         if d.schema.name == "GRU":
             d.attribute("linear_before_reset", (0, 1))
+        if d.schema.name == "LSTM":
+            d.attribute("input_forget", (0, 1))
+        d.attribute("clip", (1.0,))
+        if d.flag():
+            d.attributes["activations"] = [d.pick(("Sigmoid", "Tanh", "Relu")) for _ in range(both * activations)]
         return d.number(1, len(d.schema.outputs))
 
     return recipe
@@ -311,7 +316,7 @@ RECIPES: dict[str, Recipe] = {
     "NonMaxSuppression": non_max_suppression,
     "Attention": attention,
     "RotaryEmbedding": rotary_embedding,
-    "RNN": recurrent(1),
-    "GRU": recurrent(3),
-    "LSTM": recurrent(4),
+    "RNN": recurrent(1, 1),
+    "GRU": recurrent(3, 2),
+    "LSTM": recurrent(4, 3),
 }
