@@ -226,7 +226,10 @@ def _native(
     imports = [onnx.helper.make_opsetid(schema.domain, native.since_version)]
     if schema.domain:
         imports.append(onnx.helper.make_opsetid("", onnx.defs.onnx_opset_version()))
-    found = shape_inference.infer_node_outputs(native, node, types, data, None, imports)
+    try:
+        found = shape_inference.infer_node_outputs(native, node, types, data, None, imports)
+    except IndexError:  # a vector's at(), beyond its end
+        raise ValueError("an input holds fewer numbers than the operator reads") from None
     protos = [found.get(f"o{i}") for i in range(count)]
     for proto in protos:
         if proto is not None and any(dim.dim_value < 0 for dim in proto.tensor_type.shape.dim):

@@ -24,6 +24,7 @@ _PARTS = (
     "verify",
     "verify.recipes",
     "verify.refuting",
+    "verify.refuting.hints",
     "debug",
 )
 _NUMPY = (

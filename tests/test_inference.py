@@ -317,3 +317,8 @@ def test_unknown_types_leave_what_type_variables_say() -> None:
     assert op.Add(gd.input("x", gd.float32), 1.0).type is tensor_type(gd.float32)
     assert op.Add(gd.input("x", gd.float32), 1.0).type != gd.float32, "a dtype is no type"
     assert op.Shape(gd.input("x", gd.float32)).type == gd.int64[None]
+
+
+def test_a_vector_without_the_number_that_inference_reads_is_refused() -> None:
+    with pytest.raises(gd.InferenceError, match="STFT: an input holds fewer numbers than the operator reads"):
+        op.STFT(t(2, 8, 1), np.zeros(0, np.int64))

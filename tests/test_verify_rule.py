@@ -225,6 +225,93 @@ def test_operators_that_nothing_computes_are_reported() -> None:
         verify.rule(rule(lambda x: mystery(x), lambda x: x))
 
 
+def lstm(x: Any, w: Any, r: Any, b: Any = None, n: Any = None, h: Any = None, c: Any = None, **more: Any) -> Any:
+    """An LSTM with all its inputs but peepholes; the pattern of some rules."""
+    return op.LSTM(x, w, r, b, n, h, c, **more, outputs=3)
+
+
+def without(name: str) -> Callable[..., Any]:
+    """An LSTM that loses an attribute."""
+
+    def function(x: Any, w: Any, r: Any, b: Any, n: Any, h: Any, c: Any, **more: Any) -> Any:
+        return lstm(x, w, r, b, n, h, c, **{key: value for key, value in more.items() if key != name})
+
+    return function
+
+
+def swapped(x: Any, w: Any, r: Any, b: Any, n: Any, h: Any, c: Any, **more: Any) -> Any:
+    """An LSTM that gives its last states in the other order."""
+    y, last, cell = lstm(x, w, r, b, n, h, c, **more)
+    return y, cell, last
+
+
+@pytest.mark.parametrize("name", ["direction", "clip", "activations", "input_forget"])
+def test_an_attribute_of_an_lstm_is_lost(name: str) -> None:
+    assert refuted(rule(lstm, without(name))).judgement.reason.startswith("other numbers")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(lambda x, w, r, b, n, h, c, **more: lstm(x, w, r, b, None, h, c, **more), id="lengths"),
+        pytest.param(lambda x, w, r, b, n, h, c, **more: lstm(x, w, r, b, n, h, None, **more), id="the cell"),
+        pytest.param(lambda x, w, r, b, n, h, c, **more: lstm(x, w, r, b, n, c, h, **more), id="swapped states"),
+        pytest.param(swapped, id="swapped outputs"),
+    ],
+)
+def test_inputs_and_outputs_of_an_lstm_are_lost_or_swapped(function: Callable[..., Any]) -> None:
+    refuted(rule(lstm, function))
+
+
+def test_right_rules_of_recurrent_operators() -> None:
+    def pattern(x: Any, w: Any, r: Any, b: Any, n: Any) -> Any:
+        return op.LSTM(x, w, r, b, hidden_size=n, outputs=1)
+
+    def without_bias(x: gd.Tensor, w: gd.Tensor, r: gd.Tensor, b: gd.Tensor, n: int) -> gd.Tensor | None:
+        return op.LSTM(x, w, r, hidden_size=n, outputs=1) if b.value is not None and not b.value.any() else None
+
+    assert verify.rule(rule(pattern, without_bias), examples=60).judged > 40
+
+    def turned(x: Any, w: Any, r: Any, n: Any) -> Any:
+        y = op.GRU(op.Transpose(x, perm=[1, 0, 2]), w, r, hidden_size=n, outputs=1)
+        return op.Transpose(y, perm=[2, 0, 1, 3])
+
+    batch_first = lambda x, w, r, n: op.GRU(x, w, r, hidden_size=n, layout=1, outputs=1)  # noqa: E731
+    assert verify.rule(rule(turned, batch_first), opsets=[21], examples=60).judged > 20
+
+
+def test_sequences_and_optionals() -> None:
+    first = lambda x, y: op.SequenceAt(op.SequenceConstruct(x, y), 0)  # noqa: E731
+    assert verify.rule(rule(first, lambda x, y: x), examples=60).judged > 20
+    refuted(rule(first, lambda x, y: y))
+    inserted = lambda s, t: op.SequenceLength(op.SequenceInsert(s, t))  # noqa: E731
+    assert verify.rule(rule(inserted, lambda s, t: op.SequenceLength(s) + 1), examples=60).judged > 30
+    found = refuted(rule(inserted, lambda s, t: op.SequenceLength(s)))
+    assert isinstance(found.feeds["s"], list)
+    held = lambda x: op.OptionalGetElement(op.Optional(x))  # noqa: E731
+    verdict = verify.rule(rule(held, lambda x: x), examples=60)
+    assert verdict.agreed > 30 and not verdict.noted
+    refuted(rule(lambda x: op.OptionalHasElement(op.Optional(x)), lambda x: gd.constant(False)))
+
+
+def test_an_identity_may_be_of_a_sequence() -> None:
+    verdict = verify.rule(rule(lambda x: op.Identity(x), lambda x: x), opsets=[21])
+    assert verdict.judged > 100
+    kinds = refuted(rule(lambda x: op.Identity(x), lambda x: x + 0 if isinstance(x.type, gd.SequenceType) else x))
+    assert "fails" in kinds.judgement.reason
+
+
+def test_sizes_that_only_a_run_decides() -> None:
+    picked = lambda x, c: op.Relu(op.Compress(x, c))  # noqa: E731
+    assert verify.rule(rule(picked, lambda x, c: op.Compress(op.Relu(x), c)), examples=60).judged > 30
+    refuted(rule(lambda x: op.Relu(op.Unique(x)), lambda x: op.Unique(x)))
+
+
+def test_constants_are_such_that_the_operator_is_defined() -> None:
+    verdict = verify.rule(rule(lambda i, j: op.Div(i, j), lambda i, j: op.Div(i, j)), examples=400)
+    assert verdict.undefined.total() < 0.05 * verdict.judged, verdict.undefined
+
+
 def test_runs_without_the_type_gate() -> None:
     found = refuted(rule(lambda x: op.Relu(x), lambda x: op.Unsqueeze(op.Relu(x), [0])))
     assert found.judgement.reason.startswith("shape ")

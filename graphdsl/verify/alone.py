@@ -1,6 +1,7 @@
 """One operator on arrays: in ONNX's reference evaluator or, where that fails, on ONNX Runtime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any
 
@@ -41,10 +42,10 @@ def computed(
         tuple([(name, _key(value)) for name, value in attributes.items()]),
         tuple([None if item is None else item.dtype if isinstance(item, np.ndarray) else list for item in inputs]),
     )
-    if schema.name in PRECISE and not schema.domain and count == 1:
-        own = PRECISE[schema.name](*inputs, version=version, **attributes)
-        if own is not None:
-            return (own,)
+    if schema.name in PRECISE and not schema.domain:
+        own = _precise(schema, attributes, inputs, version)
+        if own is not None and count <= len(own):
+            return own[:count]
     if schema.name == "ConvTranspose" and not schema.domain and attributes.get("group", 1) > 1:
         return (_by_groups(schema, attributes, inputs, version),)
     run = _evaluators.get(key)
@@ -52,14 +53,30 @@ def computed(
         if len(_evaluators) >= _MOST_EVALUATORS:
             _evaluators.clear()
         run = _evaluators[key] = _evaluator(schema, attributes, inputs, count, version)
-    try:
+    with _failing(schema):
         found = run(*inputs)
+    return [np.asarray(item) if isinstance(item, (np.generic, float, int)) else item for item in found]
+
+
+@contextmanager
+def _failing(schema: Schema) -> Iterator[None]:
+    """Whatever an evaluator raises, as an error of ours."""
+    try:
+        yield
     except GraphError:
         raise
     except Exception as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{schema.label}: {said}") from error
-    return [np.asarray(item) if isinstance(item, (np.generic, float, int)) else item for item in found]
+
+
+def _precise(
+    schema: Schema, attributes: Mapping[str, Any], inputs: Sequence[Any], version: int
+) -> tuple[Any, ...] | None:
+    """The outputs by our own function; None where the reference is right."""
+    with _failing(schema):
+        found = PRECISE[schema.name](*inputs, version=version, **attributes)
+    return (found,) if isinstance(found, np.ndarray) else found
 
 
 def _by_groups(

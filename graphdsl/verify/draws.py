@@ -95,7 +95,9 @@ def draws(
 
 
 def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
-    """An array with up to three special numbers, if it has floats, or integers that may be anything."""
+    """An array with up to three special numbers, if it has floats, or integers that may be anything; so in a list."""
+    if isinstance(item, list):
+        return [_spiced(draw, element, kind, free=free) for element in item]
     if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "bOUSc":
         return item
     dtype = as_dtype(item.dtype)

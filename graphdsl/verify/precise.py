@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from ..errors import RunError
+from .recurrent import recurrent
+
+Precise: TypeAlias = Callable[..., np.ndarray | tuple[Any, ...] | None]
+"""Gives one output or several; None where the reference is right."""
 
 
 def _axes(x: np.ndarray, axis: int | None, version: int) -> Any:
@@ -100,14 +106,42 @@ def mean_variance(x: np.ndarray, *, version: int, axes: Sequence[int] = (0, 2, 3
     return result
 
 
-PRECISE: Mapping[str, Callable[..., np.ndarray | None]] = MappingProxyType(
+def global_lp_pool(x: np.ndarray, *, version: int, p: float = 2) -> np.ndarray:
+    """GlobalLpPool, which the reference does not know."""
+    axes = tuple(range(2, x.ndim))
+    result: np.ndarray = np.sum(np.abs(x) ** p, axis=axes, keepdims=True) ** (1 / p)
+    return result.astype(x.dtype)
+
+
+def handed_on(x: Any, **attributes: Any) -> tuple[Any, ...]:
+    """Optional, of which the reference makes a list, and Identity, which it refuses of an optional without a value."""
+    return (x,)
+
+
+def sequence_insert(items: list[Any], item: Any, position: Any = None, *, version: int) -> tuple[list[Any]]:
+    """SequenceInsert, which the reference takes before the last item where it should be after that."""
+    place = len(items) if position is None else int(position)
+    if not -len(items) <= place <= len(items):
+        raise RunError(f"a place in a sequence of {len(items)} is from {-len(items)} to {len(items)}, got {place}")
+    place += len(items) if place < 0 else 0
+    return ([*items[:place], item, *items[place:]],)
+
+
+PRECISE: Mapping[str, Precise] = MappingProxyType(
     {
         "BatchNormalization": batch_normalization,
+        "GRU": recurrent("GRU"),
         "Gemm": gemm,
+        "GlobalLpPool": global_lp_pool,
         "Hardmax": hardmax,
+        "Identity": handed_on,
+        "LSTM": recurrent("LSTM"),
         "LogSoftmax": log_softmax,
         "MeanVarianceNormalization": mean_variance,
+        "Optional": handed_on,
+        "RNN": recurrent("RNN"),
+        "SequenceInsert": sequence_insert,
         "Softmax": softmax,
     }
 )
-"""What takes the place of the evaluator's own, by operator; None where that is right."""
+"""What takes the place of the evaluator's own, by operator."""

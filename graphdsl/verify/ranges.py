@@ -205,7 +205,7 @@ def _is_integer(dtype: DType | None) -> bool:
 
 _SCALE = within(2.0**-4, 8)
 _SIZE = within(1, _SMALL)
-_LENGTHS = {"sequence_lens": _steps(0)}
+_LENGTHS: dict[str, Demand] = {"sequence_lens": lambda use: _steps(use.attributes.get("layout", 0))(use)}
 
 DEMANDS: dict[str, dict[str, Demand]] = {
     "AffineGrid": {"size": _SIZE},

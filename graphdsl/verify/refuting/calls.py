@@ -1,7 +1,7 @@
 """A call of an operator that is being completed, and the choices that all operators share: sizes, shapes, axes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ...types import DType
 from .choices import Choices
 
 Shape = tuple[int, ...]
+
+Hint: TypeAlias = "Callable[[Call], None]"
+"""Chooses what a call of one operator leaves open."""
 
 _SIZES = (2, 3, 1, 4, 2, 3, 5, 0)
 """Sizes of new dimensions, the simplest first, the likely ones more than once."""
@@ -78,6 +81,13 @@ class Call:
         array = np.asarray(numbers).astype(dtype.numpy)
         self.contents[index] = array if shape is None else array.reshape(shape)
         self.shapes[index] = self.contents[index].shape
+
+    def form(self, shape: Shape, *names: str) -> None:
+        """Give open inputs a shape, by their names in the schema; nothing where one is absent or has a shape."""
+        for name in names:
+            index = self.place(name)
+            if index is not None:
+                self.shape(index, shape)
 
     def known(self, name: str) -> np.ndarray | None:
         """The contents of an input, where they are known."""
@@ -148,6 +158,16 @@ def elementwise(call: Call) -> None:
             call.shapes[index] = call.base if plain else broadcastable(call.choices, reference or call.base)
             reference = reference if reference is not None else call.shapes[index]
             first = False
+
+
+def image_of(call: Call, *, plane: bool = False) -> Shape:
+    """The shape of the first input, with a batch, channels and space: of two axes at the least, if so asked."""
+    if call.shapes[0] is None:
+        base = call.base if len(call.base) >= 3 else (*call.base, 2, 3, 4, 4)[: 3 + call.choices.below(2)]
+        if plane:
+            base = (*base[:4], *(3,) * (4 - len(base)))
+        return call.shape(0, tuple(max(dim, 1) for dim in base))
+    return call.shape()
 
 
 def axis_of(call: Call, rank: int) -> int:

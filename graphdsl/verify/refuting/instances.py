@@ -20,11 +20,13 @@ from ...rewriting.rules import Rule
 from ...tensor import Tensor
 from ...tensor.calling import ROOT
 from ...tensor.handle import Handle
-from ...types import DType, TensorType, tensor_type
+from ...types import DType, tensor_type
+from ..arrays import ANY, Range
+from ..ranges import Use, demand_of
 from .calls import Call, Shape, size, sizes
 from .choices import Choices
-from .hints import IMAGES, MATRICES, complete
-from .plans import Contradiction, Leaf, Plan, Step
+from .hints import IMAGES, MATRICES, complete, is_elementwise
+from .plans import TENSOR, Contradiction, Leaf, Plan, Step, form_of, formed, innermost
 
 
 class Instance(NamedTuple):
@@ -151,7 +153,7 @@ class _Making:
         complete(call)
         for index, given in enumerate(step.inputs):
             if isinstance(given, Leaf) and given not in self._tensors:
-                self._leaf(given, call.shapes[index] or (), call.contents.get(index))
+                self._leaf(given, call, index)
         if "to" in wanted and "T2" in step.dtypes:
             call.attributes["to"] = step.dtypes["T2"].code
         for name, value in step.pattern.attributes.items():
@@ -170,11 +172,11 @@ class _Making:
                 self._condition(given)
             return _Facts(self._shapes.get(given), given.dtype, self._contents.get(given))
         tensor = self._results[given[0]][given[1]]
-        kind = tensor.type
-        sizes = kind.shape if isinstance(kind, TensorType) else None
-        shape = tuple([dim for dim in sizes or () if isinstance(dim, int)])
-        if not isinstance(kind, TensorType) or sizes is None or len(shape) < len(sizes):
-            raise SignatureError("a shape inside the pattern is not known")
+        kind = innermost(tensor.type)
+        if kind is None or kind.shape is None:
+            raise SignatureError("a rank inside the pattern is not known")
+        # what only a run decides is taken for 1, beside which other sizes are chosen that broadcast with anything
+        shape = tuple(dim if isinstance(dim, int) else 1 for dim in kind.shape)
         return _Facts(shape, kind.dtype, tensor.value)
 
     def _literal_shape(self, call: Call, index: int) -> Shape:
@@ -182,6 +184,8 @@ class _Making:
         others = [shape for i, shape in enumerate(call.shapes) if i != index and shape is not None]
         rank = len(others[0]) if others else 0
         kind = self._choices.below(6)
+        if not is_elementwise(call.schema):  # an axis, a place, a size
+            return (1,) if kind == 5 else ()
         if kind < 4 or not rank:
             return ()
         return (1,) * (1 + self._choices.below(rank)) if kind == 4 else tuple(others[0])
@@ -189,8 +193,8 @@ class _Making:
     def _condition(self, leaf: Leaf) -> None:
         """Give a parameter the shape that its condition says."""
         assert leaf.variable is not None
-        condition = leaf.variable.condition
-        if isinstance(condition, TensorType) and condition.shape is not None:
+        condition = innermost(leaf.variable.condition)
+        if condition is not None and condition.shape is not None:
             found = []
             for dim in condition.shape:
                 if isinstance(dim, Dim):
@@ -220,8 +224,9 @@ class _Making:
                     wanted.append(name)
         return known, wanted
 
-    def _leaf(self, leaf: Leaf, shape: Shape, content: np.ndarray | None) -> None:
-        dtype = leaf.dtype
+    def _leaf(self, leaf: Leaf, call: Call, index: int) -> None:
+        """Make what stands for a parameter or for a number of the pattern, as the first call that takes it wants it."""
+        shape, content, dtype = call.shapes[index] or (), call.contents.get(index), leaf.dtype
         assert dtype is not None
         self._shapes[leaf] = shape
         if leaf.literal is not None:
@@ -234,14 +239,14 @@ class _Making:
                 self._arrays[leaf] = content
             else:
                 self.fixed[leaf.label] = content
-        elif self._constant[leaf]:
-            self._arrays[leaf] = constant(self._choices, dtype, shape)
+        elif self._constant[leaf] and leaf.form == TENSOR:
+            self._arrays[leaf] = constant(self._choices, dtype, shape, _demanded(call, index))
         if leaf in self._arrays:
             array = self._arrays[leaf].copy()
             array.flags.writeable = False
             self._tensors[leaf] = _lifted(array)
         else:
-            self._tensors[leaf] = new_input(leaf.label, tensor_type(dtype, shape))
+            self._tensors[leaf] = new_input(leaf.label, formed(tensor_type(dtype, shape), leaf.form))
 
     def _call(self, step: Step, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Call a step's operator, and answer with its attributes as the node keeps them."""
@@ -275,8 +280,8 @@ class _Making:
         kept = self._tensors, self._results
         self._tensors = dict(self._tensors)
         for leaf, tensor in kept[0].items():
-            condition = leaf.variable.condition if leaf.variable is not None else None
-            conditioned = isinstance(condition, TensorType) and condition.shape is not None
+            condition = innermost(leaf.variable.condition) if leaf.variable is not None else None
+            conditioned = condition is not None and condition.shape is not None
             if leaf not in self._arrays and leaf.label not in self.fixed and not conditioned:
                 self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, kind))
         self._results = {}
@@ -293,12 +298,17 @@ _NAMED, _UNKNOWN, _UNRANKED = "named sizes", "unknown sizes", "unknown ranks"
 
 
 def _vague(kind: Any, how: str) -> Any:
-    """A tensor type of which less is known: equal sizes have one name, or no size is known, or not even the rank."""
-    if not isinstance(kind, TensorType) or kind.shape is None or how == _UNRANKED:
-        return tensor_type(kind.dtype)
-    if how == _UNKNOWN:
-        return tensor_type(kind.dtype, (None,) * len(kind.shape))
-    return tensor_type(kind.dtype, [f"d{dim}" if isinstance(dim, int) and dim > 1 else dim for dim in kind.shape])
+    """A type of which less is known: equal sizes have one name, or no size is known, or not even the rank."""
+    inner = innermost(kind)
+    assert inner is not None
+    if inner.shape is None or how == _UNRANKED:
+        known = tensor_type(inner.dtype)
+    elif how == _UNKNOWN:
+        known = tensor_type(inner.dtype, (None,) * len(inner.shape))
+    else:
+        named = [f"d{dim}" if isinstance(dim, int) and dim > 1 else dim for dim in inner.shape]
+        known = tensor_type(inner.dtype, named)
+    return formed(known, form_of(kind))
 
 
 def _outputs(step: Step) -> int:
@@ -312,8 +322,20 @@ def _lifted(array: np.ndarray) -> Tensor:
     return Tensor(lifted(array, None))
 
 
-def constant(choices: Choices, dtype: DType, shape: Shape) -> np.ndarray:
-    """The contents of a constant that nothing demands: ones, zeros, one number, several."""
+def _demanded(call: Call, index: int) -> Range:
+    """The values that an operator takes as one of its inputs."""
+    demand = demand_of(call.schema.name, call.schema.input(index).name) if not call.schema.domain else None
+    if demand is None:
+        return ANY
+    types = [
+        None if dtype is None or shape is None else tensor_type(dtype, shape)
+        for dtype, shape in zip(call.dtypes, call.shapes, strict=True)
+    ]
+    return demand(Use(call.schema.name, tuple(types), call.attributes, {}, index)) or ANY
+
+
+def constant(choices: Choices, dtype: DType, shape: Shape, within: Range = ANY) -> np.ndarray:
+    """The contents of a constant: ones, zeros, one number, several; as near to these as the range allows."""
     count = math.prod(shape)
     kind = choices.below(8)
     numbers: Any
@@ -330,7 +352,12 @@ def constant(choices: Choices, dtype: DType, shape: Shape) -> np.ndarray:
         numbers = random.integers(1 if dtype.kind == "uint" or kind < 6 else -5, 6, count)
         if dtype.kind == "float" and kind != 4:
             numbers = random.standard_normal(count) * (1 if kind < 7 else 4)
-    return np.asarray(numbers).astype(dtype.numpy).reshape(shape)
+    if within.distinct and within.low is not None:
+        numbers = np.arange(count) + within.low
+    if within.low is not None or within.high is not None:
+        numbers = np.clip(numbers, within.low, within.high)
+    array = np.asarray(numbers).astype(dtype.numpy).reshape(shape)
+    return np.where(array == 0, np.ones_like(array), array) if within.nonzero else array
 
 
 def _applied(
@@ -372,8 +399,8 @@ def _applied(
         after = build(dict(zip(names, tensors, strict=True)), inputs=inputs, name="after", opset=version)
     except GraphError as error:
         return Broken(before, known, made.fixed, f"the replacement makes no model: {_first(error)}", chosen)
-    kind = made.known[0].outputs[0].type
-    rank = len(kind.shape) if isinstance(kind, TensorType) and kind.shape is not None else None
+    kind = innermost(made.known[0].outputs[0].type)
+    rank = len(kind.shape) if kind is not None and kind.shape is not None else None
     traits = {"dtypes": str(made.dtype), "ranks": str(rank), "opsets": str(version)}
     return Instance(before, after, known, made.fixed, traits, made.dtypes, chosen)
 

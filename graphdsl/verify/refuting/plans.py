@@ -1,20 +1,25 @@
 """What a pattern leaves open, settled so far as types go: which alternatives, how many inputs, and all dtypes.
 
-The dtypes of a pattern hang together by the type variables of its operators' schemas. They are found before anything is
-made: places that must have one dtype form a class, and each class gets one that all its places allow.
+The types of a pattern hang together by the type variables of its operators' schemas. They are found before anything is
+made: places that must have one type form a class, and each class gets one that all its places allow: first whether it
+is a tensor, a sequence or an optional, then the dtype.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from ... import schemas
 from ...rewriting.patterns import Choice, Literal, Made, NodePattern, Pattern, TracedPattern, Variable
 from ...schemas import Parameter, Schema
-from ...types import DTYPES, DType, TensorType, as_dtype, from_text
+from ...types import DTYPES, DType, OptionalType, SequenceType, TensorType, Type, as_dtype, from_text, tensor_type
+from ...types import optional as optional_of
+from ...types import sequence as sequence_of
 from .choices import Choices
+
+T = TypeVar("T")
 
 _PREFERRED = (
     *(
@@ -42,6 +47,20 @@ _ALL = "all"
 """The one type variable of operators that have no schema in ONNX, which mostly take and give one dtype."""
 
 
+Form = tuple[str, ...]
+"""What stands around tensors: nothing, `("sequence",)`, `("optional",)` or `("optional", "sequence")`."""
+
+TENSOR: Form = ()
+"""The form of a tensor itself."""
+
+_ELEMENTS = {
+    **dict.fromkeys(("SequenceConstruct", "SequenceAt", "SequenceInsert"), ("S", "T")),
+    **dict.fromkeys(("ConcatFromSequence", "SplitToSequence"), ("S", "T")),
+    **dict.fromkeys(("Optional", "OptionalGetElement"), ("O", "V")),
+}
+"""The type variables of operators that put things into others, or take them out: their elements have one dtype."""
+
+
 class Contradiction(Exception):
     """No dtypes fit the places of a pattern."""
 
@@ -54,7 +73,10 @@ class Leaf:
         self.variable = variable
         self.literal = literal
         """The constant that must stand here, for a literal."""
+        self.form: Form = TENSOR
+        """Whether it is a tensor, or what holds tensors."""
         self.dtype: DType | None = None
+        """Its dtype, or that of the tensors in it."""
 
 
 class Step:
@@ -148,19 +170,19 @@ class Plan:
 # Dtypes
 
 
-class _Classes:
-    """Places that have one dtype, and what each class allows."""
+class _Classes(Generic[T]):
+    """Places that have one thing in common, and what each class allows."""
 
     def __init__(self) -> None:
         self._parents: dict[Any, Any] = {}
-        self.allowed: dict[Any, frozenset[DType]] = {}
+        self.allowed: dict[Any, frozenset[T]] = {}
 
     def find(self, place: Any) -> Any:
         while self._parents.get(place, place) != place:
             place = self._parents[place]
         return place
 
-    def restrict(self, place: Any, allowed: frozenset[DType] | None) -> None:
+    def restrict(self, place: Any, allowed: frozenset[T] | None) -> None:
         root = self.find(place)
         self._parents.setdefault(root, root)
         if allowed is not None:
@@ -182,72 +204,144 @@ class _Classes:
                 yield root
 
 
+class _Place(NamedTuple):
+    """A place of a type: a type variable of a step or a leaf, the types that it allows, and where it stands as well."""
+
+    key: Any
+    types: frozenset[Type] | None
+    same: Any = None
+
+
 def _settle(plan: Plan, choices: Choices) -> None:
-    """Give each leaf and each type variable its dtype.
+    """Give each leaf its form, and each leaf and type variable its dtype.
 
     Raises:
         Contradiction: some place allows none.
     """
-    classes = _Classes()
+    places = [place for step in plan.steps for place in _places(step)]
+    forms = _classes(places, _forms)
+    formed_so = {root: _picked(choices, sorted(allowed), 6) for root, allowed in forms.allowed.items()}
+    in_form = {key: formed_so.get(forms.find(key), TENSOR) for key, *_ in places}
+    dtypes = _classes(places, lambda types, key: _dtypes(types, in_form[key]))
     for step in plan.steps:
-        for index, given in enumerate(step.inputs):
-            if given is None:
-                continue
-            formal = step.schema.input(index) if step.schema.rule is None else None
-            place = (step, _ALL) if formal is None else _slot(step, formal, index)
-            classes.restrict(place, None if formal is None else _allowed(formal))
-            if isinstance(given, Leaf):
-                classes.join(place, given)
-                classes.restrict(given, _of_leaf(given))
-            else:
-                earlier, output = given
-                source = earlier.schema.output(output) if earlier.schema.rule is None else None
-                made = (earlier, _ALL) if source is None else (earlier, source.type_str)
-                classes.restrict(made, None if source is None else _allowed(source))
-                classes.join(place, made)
+        one, other = _ELEMENTS.get(step.schema.name, ("", ""))
+        if one and not step.schema.domain:
+            dtypes.join((step, one), (step, other))
         if "to" in step.pattern.attributes and isinstance(step.pattern.attributes["to"], int):
-            classes.restrict((step, "T2"), frozenset({as_dtype(step.pattern.attributes["to"])}))
+            dtypes.restrict((step, "T2"), frozenset({as_dtype(step.pattern.attributes["to"])}))
     found: dict[Any, DType] = {}
-    for root in classes.roots():
-        allowed = classes.allowed.get(root, frozenset(_USUAL))
+    for root in dtypes.roots():
+        allowed = dtypes.allowed.get(root, frozenset(_USUAL))
         options = [dtype for dtype in _USUAL if dtype in allowed] or sorted(allowed, key=lambda dtype: dtype.code)
-        if not options:
-            raise Contradiction
-        found[root] = choices.favouring(options, 1 + len(options) // 2)
+        found[root] = _picked(choices, options, 1 + len(options) // 2)
     for step in plan.steps:
         for parameter in (*step.schema.inputs, *step.schema.outputs):
-            root = classes.find((step, parameter.type_str))
+            root = dtypes.find((step, parameter.type_str))
             if root in found:
                 step.dtypes[parameter.type_str] = found[root]
         for given in step.inputs:
             if isinstance(given, Leaf):
-                given.dtype = found[classes.find(given)]
+                given.dtype, given.form = found[dtypes.find(given)], in_form[given]
+
+
+def _places(step: Step) -> Iterator[_Place]:
+    """The places of a step's inputs, each beside what stands there."""
+    for index, given in enumerate(step.inputs):
+        if given is None:
+            continue
+        formal = step.schema.input(index) if step.schema.rule is None else None
+        slot = (step, _ALL) if formal is None else _slot(step, formal, index)
+        types = _types(formal.types) if formal is not None and formal.types else None
+        if isinstance(given, Leaf):
+            yield _Place(given, _of_leaf(given))
+            yield _Place(slot, types, given)
+        else:
+            earlier, output = given
+            source = earlier.schema.output(output) if earlier.schema.rule is None else None
+            made = (earlier, _ALL) if source is None else (earlier, source.type_str)
+            yield _Place(made, _types(source.types) if source is not None and source.types else None)
+            yield _Place(slot, types, made)
+
+
+def _classes(
+    places: Iterable[_Place], part: Callable[[frozenset[Type] | None, Any], frozenset[T] | None]
+) -> _Classes[T]:
+    """The classes of places by a part of their types."""
+    found: _Classes[T] = _Classes()
+    for key, types, same in places:
+        found.restrict(key, part(types, key))
+        if same is not None:
+            found.join(key, same)
+    return found
+
+
+def _picked(choices: Choices, options: Sequence[T], first: int) -> T:
+    if not options:
+        raise Contradiction
+    return choices.favouring(options, first) if len(options) > 1 else options[0]
 
 
 def _slot(step: Step, formal: Parameter, index: int) -> Any:
     return (step, formal.type_str) if formal.homogeneous or not formal.variadic else (step, index)
 
 
-def _allowed(formal: Parameter) -> frozenset[DType] | None:
-    return _tensors(formal.types) if formal.types else None
+@cache
+def _types(texts: frozenset[str]) -> frozenset[Type]:
+    return frozenset(kind for kind in map(from_text, texts) if kind is not None and innermost(kind) is not None)
 
 
 @cache
-def _tensors(texts: frozenset[str]) -> frozenset[DType]:
-    kinds = map(from_text, texts)
-    return frozenset(kind.dtype for kind in kinds if isinstance(kind, TensorType))
+def _forms(types: frozenset[Type] | None, key: Any) -> frozenset[Form] | None:
+    return None if types is None else frozenset(map(form_of, types))
 
 
-def _of_leaf(leaf: Leaf) -> frozenset[DType] | None:
-    """The dtypes that a parameter's condition or a literal allows."""
+def _dtypes(types: frozenset[Type] | None, form: Form) -> frozenset[DType] | None:
+    """The dtypes of types of a form."""
+    if types is None:
+        return None
+    tensors = [innermost(kind) for kind in types if form_of(kind) == form]
+    return frozenset(kind.dtype for kind in tensors if kind is not None)
+
+
+def form_of(kind: Type) -> Form:
+    """The form of a type."""
+    if isinstance(kind, SequenceType):
+        return ("sequence", *form_of(kind.element))
+    return ("optional", *form_of(kind.element)) if isinstance(kind, OptionalType) else TENSOR
+
+
+def innermost(kind: Type | None) -> TensorType | None:
+    """The type of the tensors that a type holds; None where it holds none."""
+    while isinstance(kind, (SequenceType, OptionalType)):
+        kind = kind.element
+    return kind if isinstance(kind, TensorType) else None
+
+
+def formed(tensor: TensorType, form: Form) -> Type:
+    """The type of a form that holds tensors of a type."""
+    made: Type = tensor
+    for name in reversed(form):
+        made = sequence_of(made) if name == "sequence" else optional_of(made)
+    return made
+
+
+def _of_leaf(leaf: Leaf) -> frozenset[Type] | None:
+    """The types that a parameter's condition or a literal allows, but for their shapes."""
     if leaf.variable is not None:
         condition = leaf.variable.condition
-        return frozenset({condition.dtype}) if isinstance(condition, TensorType) else None
+        inner = innermost(condition)
+        if condition is None or inner is None:
+            return None
+        return frozenset({formed(tensor_type(inner.dtype), form_of(condition))})
     assert leaf.literal is not None
-    given = leaf.literal.given
+    return frozenset(map(tensor_type, _of_literal(leaf.literal.given)))
+
+
+def _of_literal(given: Any) -> Iterable[DType]:
+    """The dtypes that a constant of a pattern may have."""
     if isinstance(given, np.ndarray):
-        return frozenset({as_dtype(given.dtype)})
+        return [as_dtype(given.dtype)]
     wanted = np.asarray(given)
     with np.errstate(all="ignore"):
         numeric = [dtype for dtype in _USUAL if dtype.kind != "string"]
-        return frozenset(d for d in numeric if d.kind == "float" or bool(np.all(wanted.astype(d.numpy) == wanted)))
+        return [d for d in numeric if d.kind == "float" or bool(np.all(wanted.astype(d.numpy) == wanted))]

@@ -1,0 +1,126 @@
+"""Patterns of one operator: which operators `verify.rule` makes instances of, from the pattern alone.
+
+The rule of each replaces a call by the same call, so it must fire, be judged and be let stand. The operators that are
+left are those that a table of docs/verifying.md lists, no more and no fewer.
+"""
+
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import graphdsl as gd
+from graphdsl import op, schemas, verify
+
+OPSET = 26
+"""The newest one that `verify.rule` tries."""
+
+OPERATORS = sorted(
+    {
+        schema.name
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if not schema.domain and schema.since_version <= OPSET
+    }
+)
+
+NEEDED = {
+    "Constant": "value=value",
+    "Optional": "x",
+    "RegexFullMatch": "pattern=pattern",
+    "Resize": "None, scales",
+    "STFT": "None, frame_length",
+    "Split": "num_outputs=2, outputs=2",
+    "TfIdfVectorizer": "pool_int64s=pool",
+}
+"""What operators need beside what their schemas call required."""
+
+FLOW = ("If", "Loop", "Scan", "SequenceMap")
+
+
+def exists(name: str) -> bool:
+    try:
+        return not schemas.lookup("", name, OPSET).native.deprecated  # type: ignore[union-attr]
+    except gd.UnknownOperator:
+        return False
+
+
+def unchanged(name: str, *, whole: bool) -> gd.Rule:
+    """A rule that replaces a call by itself: of required inputs and attributes, or of all there are."""
+    schema = schemas.lookup("", name, OPSET)
+    many = bool(schema.inputs) and schema.inputs[-1].variadic
+    inputs = [f"x{place}" for place in range(max(schema.least_inputs, int(many)))]
+    optional = [parameter.name.lower() for parameter in schema.inputs[len(inputs) :] if not many]
+    required = [attribute for attribute, spec in schema.attributes.items() if spec.required]
+    if whole:
+        takes = [*inputs, *(f"{item}=None" for item in optional), "**attributes"]
+        gives = [*inputs, *optional, "**attributes", *(["outputs=2"] if name == "Split" else [])]
+    else:
+        more = NEEDED.get(name, "")
+        takes = [*inputs, *required, *re.findall(r"(?:^|=|, )([a-z_]+)(?=,|$)", more)]
+        gives = [*inputs, *([more] if more else []), *(f"{item}={item}" for item in required)]
+    function = eval(f"lambda {', '.join(takes)}: op.{name}({', '.join(gives)})", {"op": op})
+    return gd.rule(function, name=name)(function)
+
+
+def is_verified(name: str, *, whole: bool) -> bool:
+    """Whether instances of the pattern are made and judged.
+
+    Raises:
+        Refuted: one is found to differ from itself.
+    """
+    if name in FLOW:  # a pattern holds no bodies
+        return False
+    try:
+        return verify.rule(unchanged(name, whole=whole), examples=24 if whole else 6, opsets=[OPSET]).judged > 0
+    except verify.Unfired:
+        return False
+
+
+def listed() -> set[str]:
+    """The operators of the table."""
+    page = (Path(__file__).parent.parent / "docs" / "verifying.md").read_text(encoding="utf-8")
+    table = page.partition("| operators that no instance is made of |")[2].partition("\n\n")[0]
+    return {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+SAMPLE = [
+    *("LSTM", "GRU", "RNN", "Attention", "DeformConv", "Einsum", "MaxUnpool", "RoiAlign", "ScatterND", "QLinearConv"),
+    *("SequenceAt", "ConcatFromSequence", "Optional", "TfIdfVectorizer", "Resize", "DFT", "STFT", "Col2Im"),
+    *("SoftmaxCrossEntropyLoss", "RotaryEmbedding", "Constant", "RandomNormal", "MaxRoiPool"),
+]
+
+
+ALL: list[Any] = [
+    name if name in SAMPLE else pytest.param(name, marks=pytest.mark.full) for name in filter(exists, OPERATORS)
+]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_instances_of_a_call_with_what_is_required(name: str) -> None:
+    assert is_verified(name, whole=False) is (name not in listed())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_instances_of_a_call_with_all_there_is(name: str) -> None:
+    assert is_verified(name, whole=True) is (name not in listed())
+
+
+def test_the_table_lists_operators() -> None:
+    assert listed() <= set(OPERATORS) and set(FLOW) <= listed()
+
+
+@pytest.mark.parametrize("name", FLOW)
+def test_a_pattern_holds_no_body(name: str) -> None:
+    with pytest.raises(gd.GraphError):
+        gd.rule(lambda x: getattr(op, name)(x, body=lambda *y: y, num_scan_inputs=1))(lambda x: x)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, in the reference
+        yield
