@@ -192,6 +192,7 @@ LAYERS = {
     "verify.alone": "one operator on arrays",
     "verify.evaluation": "models in float64, value by value",
     "verify.judging": "whether two sides agree on one draw",
+    "verify.advice": "what a refutation comes from",
     "verify.comparing": "whether witnesses of one run agree",
     "verify.draws": "the draws on which sides are compared",
     "verify.verdicts": "what comes of a verification",

@@ -312,6 +312,24 @@ def test_constants_are_such_that_the_operator_is_defined() -> None:
     assert verdict.undefined.total() < 0.05 * verdict.judged, verdict.undefined
 
 
+def leaky(slope: float) -> gd.Rule:
+    return rule(lambda x: op.LeakyRelu(x), lambda x: op.Where(x < 0, x * slope, x), "leaky")
+
+
+def test_a_number_beside_an_attribute_that_holds_float32() -> None:
+    """ONNX keeps attributes in float32, so that 0.01 is another number in float64."""
+    assert verify.rule(leaky(float(np.float32(0.01)))).judged > 100
+    found = refuted(leaky(0.01))
+    assert found.feeds["x"].dtype == np.float64
+    told = (
+        "ONNX keeps attributes in float32: alpha of LeakyRelu is 0.009999999776482582, and the constant of float64 is "
+    )
+    assert f"\n  {told}0.01; write float(np.float32(0.01)), or leave float64 alone\n" in str(found)
+    assert "ONNX keeps attributes" not in str(refuted(leaky(0.0100001))), "that is wrong in every dtype"
+    other = rule(lambda x: x * 0.1, lambda x: x * (0.1 + 1e-12))
+    assert "ONNX keeps attributes" not in str(refuted(other)), "there is no attribute"
+
+
 def test_runs_without_the_type_gate() -> None:
     found = refuted(rule(lambda x: op.Relu(x), lambda x: op.Unsqueeze(op.Relu(x), [0])))
     assert found.judgement.reason.startswith("shape ")

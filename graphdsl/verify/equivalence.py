@@ -14,6 +14,7 @@ from ..ir import ModelData, Node, Output
 from ..loading import Source, load
 from ..sites import at, caller
 from ..types import DType, TensorType, Type, as_dtype, may_be
+from .advice import advice
 from .draws import ORDINARY, Found, draws, kinds, search
 from .evaluation import Computed, Evaluation, limits
 from .judging import REFUTED, Draw, Judge, Judgement, ModelSide
@@ -139,6 +140,9 @@ def refutation(
     """The exception for a draw on which two models differ; `with_nodes` where nobody has seen these models before."""
     node = first_difference(before, after, feeds)
     text = message(what, found, feeds, node, output_names(before)[found.output])
+    told = advice(before, after, feeds)
+    if told is not None:
+        text += f"\n  {told}"
     if with_nodes:
         text = "\n".join([text, *nodes_of("the pattern was", before), *nodes_of("and became", after)])
     script = program(text, before, after, feeds)
