@@ -29,12 +29,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each subject of the marker."""
+    where = metafunc.definition.nodeid
     if "verified" not in metafunc.fixturenames:
+        if any(mark.name == "verified" for mark in metafunc.definition.own_markers):
+            raise pytest.UsageError(f"{where} has the marker 'verified' and verifies nothing; let it take 'verified'")
         return
     marks = list(metafunc.definition.iter_markers("verified"))
     if not marks:
-        where = metafunc.definition.nodeid
         raise pytest.UsageError(f"{where} asks for 'verified' and has no marker; write @pytest.mark.verified(...)")
+    if not all(mark.args for mark in marks):
+        raise pytest.UsageError(
+            f"{where}: the marker 'verified' says nothing that is to be verified; write @pytest.mark.verified(rule), "
+            "or a model, the path of one, or a pair of models"
+        )
     cases = [(subject, mark.kwargs) for mark in marks for given in mark.args for subject in _subjects(given)]
     ids = [f"{place}-{_name(subject)}" for place, (subject, _) in enumerate(cases)]
     metafunc.parametrize("verified", cases, indirect=True, ids=ids)

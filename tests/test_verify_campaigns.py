@@ -298,6 +298,34 @@ def test_a_pattern_that_fits_no_file_is_an_error(pytester: pytest.Pytester) -> N
     done.stdout.fnmatch_lines(["*no file fits 'no*.onnx', which is to be verified*"])
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "@pytest.mark.verified()\ndef test_it(verified): pass",
+            "*the marker 'verified' says nothing that is*",
+        ),
+        ("@pytest.mark.verified(*[])\ndef test_it(verified): pass", "*write @pytest.mark.verified(rule), or a model*"),
+        ("def test_it(verified): pass", "*asks for 'verified' and has no marker*"),
+        ("@pytest.mark.verified('x.onnx')\ndef test_it(): pass", "*verifies nothing; let it take 'verified'*"),
+    ],
+)
+def test_a_marker_that_verifies_nothing_is_an_error(pytester: pytest.Pytester, source: str, said: str) -> None:
+    pytester.makepyfile(f"import pytest\n{source}")
+    done = pytester.runpytest(*PLUGIN)
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines([said])
+
+
+def test_a_marker_of_a_file_is_for_the_tests_that_ask(pytester: pytest.Pytester) -> None:
+    gd.build({"y": abs(gd.input("x", gd.float32["n"]))}).save(pytester.path / "model.onnx")
+    pytester.makepyfile(
+        "import pytest\npytestmark = pytest.mark.verified('model.onnx')\n"
+        "def test_it(verified): pass\ndef test_other(): pass"
+    )
+    pytester.runpytest(*PLUGIN).assert_outcomes(passed=2)
+
+
 def test_a_result_prints_what_ran() -> None:
     x = gd.input("x", gd.float32[2])
     result = verify.unanimous(gd.build({"y": op.Neg(x)}), examples=3, witnesses=("onnxruntime", "numpy"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,47 @@ def test_a_python_function_is_right_by_definition() -> None:
     with pytest.raises(verify.Refuted) as caught:
         verify.matches(model, lambda x, y: np.sqrt(abs(x)) + y)
     assert caught.value.judgement.reason == "NaN at other places"
-    with pytest.raises(gd.BuildError, match="the function gives 1 values, and the model 2 outputs"):
+    with pytest.raises(gd.BuildError, match="function '<lambda>' gives 1 values, and the model has 2 outputs"):
         verify.matches(gd.build([X, Y]), lambda x, y: [x])
+
+
+def test_numbers_and_lists_of_them_are_arrays() -> None:
+    verify.matches(gd.build(op.Relu(X)), lambda x: np.maximum(x, 0).tolist(), examples=20, without=["empty"])
+    verify.matches(gd.build(X > 0), lambda x: (x > 0).tolist(), examples=20, without=["empty"])
+    total = gd.build(op.ReduceSum(gd.input("i", gd.int32["n"]), keepdims=0))
+    verify.matches(total, lambda i: int(i.sum()), examples=20, without=["extreme"])
+    words = gd.input("words", gd.string["n"])
+    verify.matches(gd.build(op.Identity(words)), lambda words: [str(word) for word in words], examples=20)
+    rows = gd.build({"rows": op.SplitToSequence(gd.input("m", gd.float32[2, "n"]))})
+    verify.matches(rows, lambda m: [m[:1], m[1:]], examples=20)
+    with pytest.raises(verify.Refuted, match="int32 instead of int64"):
+        verify.matches(gd.build(op.Identity(gd.input("i", gd.int32["n"]))), lambda i: i.astype(np.int64), examples=20)
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        (lambda x: [np.maximum(x, 0)], "a list of arrays for one tensor; return the array itself"),
+        (lambda x: (x, x), "a tuple of arrays for one tensor; return the array itself"),
+        (lambda x: None, "a NoneType for a tensor; return an array of numbers or text"),
+        (lambda x: {"y": x}, "a dict for a tensor; return an array of numbers or text"),
+        (lambda x: x.astype(object), "an array of object for a tensor; return an array of numbers or text"),
+        (lambda x: [[1], [1, 2]], "a list that is no array: setting an array element with a sequence"),
+    ],
+)
+def test_what_is_no_array_is_refused(function: Callable[..., Any], problem: str) -> None:
+    with pytest.raises(gd.BuildError, match=f"function '<lambda>' gives {problem}") as caught:
+        verify.matches(gd.build(op.Relu(X)), function)
+    assert "test_verify_equivalence.py" in str(caught.value)
+
+
+def test_a_function_gives_as_much_as_the_model() -> None:
+    with pytest.raises(gd.BuildError, match="gives one value, and the model has 2 outputs"):
+        verify.matches(gd.build([X, -X]), lambda x: x)
+    with pytest.raises(gd.BuildError, match="gives a ndarray for a sequence; return a list of arrays"):
+        verify.matches(gd.build({"y": op.SequenceConstruct(X)}), lambda x: x)
+    with pytest.raises(verify.Refuted, match="instead of string"):
+        verify.matches(gd.build(op.Relu(X)), lambda x: x.astype(str))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ..inlining import inline
 from ..ir import ModelData, Node, Output
 from ..loading import Source, load
 from ..sites import at, caller
-from ..types import DType, TensorType, Type, as_dtype, may_be
+from ..types import DType, OptionalType, SequenceType, TensorType, Type, as_dtype, may_be
 from .advice import advice
 from .draws import ORDINARY, Found, draws, kinds, search
 from .evaluation import Computed, Evaluation, limits
@@ -237,11 +237,13 @@ def matches(
 
     Args:
         model: A model, or what `gd.load` takes.
-        function: Gives an array, or as many as the model has outputs.
+        function: Gives an array, or as many as the model has outputs. Numbers and nested lists of them are arrays, of
+            the output's dtype; a sequence is a list of arrays.
         examples, seed, without, sizes: As for `verify.equivalent`.
 
     Raises:
         Refuted: they do not agree; `.feeds` is the smallest input found on which they differ.
+        BuildError: the function gives no array where the model has a tensor, or another number of them.
     """
     subject = model if isinstance(model, ModelData) else load(model)
     what = f"model {subject.graph.name!r}"
@@ -262,7 +264,6 @@ class _FunctionSide:
     def __init__(self, function: Callable[..., Any], model: ModelData) -> None:
         self._function = function
         self._inputs = model.graph.inputs
-        self._count = len(model.graph.outputs)
         self._kinds = [value.type for _, value in model.graph.outputs]
 
     def compute(self, feeds: Mapping[str, Any], *, noise: int | None = None) -> Computed:
@@ -278,7 +279,7 @@ class _FunctionSide:
             given.append(item)
         for item, kind in zip(self._called(given), self._kinds, strict=True):
             dtype = _float_dtype(kind)
-            if dtype is not None:
+            if dtype is not None and item.dtype.kind != "O":
                 item = item.astype(np.float64) if as_dtype(item.dtype).kind == "float" else item
                 result.measure(item, dtype, "the function")
                 item = _blurred(item, dtype, random)
@@ -298,12 +299,46 @@ class _FunctionSide:
     def _called(self, given: Sequence[Any]) -> list[Any]:
         with np.errstate(all="ignore"):
             returned = self._function(*given)
-        items = list(returned) if self._count > 1 else [returned]
-        if len(items) != self._count:
-            raise BuildError(
-                f"the function gives {len(items)} values, and the model {self._count} outputs" + at(caller())
-            )
-        return [item if isinstance(item, list) else np.asarray(item) for item in items]
+        several = isinstance(returned, (list, tuple))
+        items = list(returned) if several and len(self._kinds) > 1 else [returned]
+        if len(items) != len(self._kinds):
+            gives = f"{len(items)} values" if several else "one value"
+            raise self._error(f"gives {gives}, and the model has {len(self._kinds)} outputs")
+        return [self._output(item, kind) for item, kind in zip(items, self._kinds, strict=True)]
+
+    def _output(self, item: Any, kind: Type | None) -> Any:
+        """What the function gives for one output: an array for a tensor, a list of them for a sequence."""
+        if isinstance(kind, OptionalType):
+            return None if item is None else self._output(item, kind.element)
+        if isinstance(kind, SequenceType) or (kind is None and isinstance(item, list)):
+            if not isinstance(item, (list, tuple)):
+                raise self._error(f"gives a {type(item).__name__} for a sequence; return a list of arrays")
+            return [self._output(element, kind.element if kind is not None else None) for element in item]
+        if isinstance(item, (list, tuple)) and any(isinstance(element, np.ndarray) for element in item):
+            raise self._error(f"gives a {type(item).__name__} of arrays for one tensor; return the array itself")
+        try:
+            array = np.asarray(item)
+        except ValueError as error:
+            raise self._error(f"gives a {type(item).__name__} that is no array: {error}") from None
+        return self._array(array, item, kind)
+
+    def _array(self, array: np.ndarray, item: Any, kind: Type | None) -> np.ndarray:
+        """An array, of the tensor's dtype where Python numbers have none of their own."""
+        if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(x, str) for x in array.flat)):
+            return array.astype(object)
+        if array.dtype.kind in "OSVMm" and array.dtype.isbuiltin != 2:  # 2 are the small floats of ml_dtypes
+            what = f"an array of {array.dtype}" if isinstance(item, np.ndarray) else f"a {type(item).__name__}"
+            raise self._error(f"gives {what} for a tensor; return an array of numbers or text")
+        if isinstance(item, np.ndarray | np.generic) or not isinstance(kind, TensorType):
+            return array
+        plain = {"b": ("bool",), "i": ("int", "uint", "float"), "f": ("float",), "c": ("complex",)}
+        fits = not array.size or kind.dtype.kind in plain.get(array.dtype.kind, ())
+        return array.astype(kind.dtype.numpy) if fits else array
+
+    def _error(self, problem: str) -> BuildError:
+        code = getattr(self._function, "__code__", None)
+        name = getattr(self._function, "__name__", type(self._function).__name__)
+        return BuildError(f"function {name!r} {problem}" + at(None if code is None else (code, 0)))
 
 
 def _float_dtype(kind: Type | None) -> DType | None:
