@@ -146,3 +146,20 @@ def test_numpy_means_what_the_operator_does(name: str) -> None:
 @pytest.mark.parametrize("name", interpreters._torch()[1])
 def test_torch_means_what_the_operator_does(name: str) -> None:
     assert agreeing(name, "torch") > 0
+
+
+def test_torch_refuses_the_integers_of_which_it_makes_floats() -> None:
+    """The error function of an integer is one to ONNX, up to opset 12."""
+    with gd.opset(12):
+        model = gd.build({"y": op.Erf(gd.input("x", gd.int32[1]))}, opset=12)
+    found = verify.run(model, {"x": [1]}, "torch")
+    assert isinstance(found, verify.Refusal) and "torch's erf of integers is a float" in str(found)
+
+
+@pytest.mark.parametrize("witness, name", [("numpy", "Softmax"), ("torch", "Softmax"), ("torch", "LogSoftmax")])
+def test_operators_that_meant_something_else_once_are_refused_there(witness: str, name: str) -> None:
+    """Up to opset 12, the axis of Softmax made a matrix of the tensor."""
+    for opset, kind in ((12, verify.Refusal), (13, dict)):
+        x = gd.input("x", gd.float32[2, 2, 2])
+        model = gd.build({"y": getattr(gd.opset(opset), name)(x, axis=1)}, opset=opset)
+        assert isinstance(verify.run(model, {"x": np.zeros((2, 2, 2), np.float32)}, witness), kind)

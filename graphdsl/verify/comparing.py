@@ -24,6 +24,7 @@ _UNITS = 16
 
 _SHIFTED = frozenset(
     {
+        "AffineGrid",  # places from -1 to 1
         *("BlackmanWindow", "HammingWindow", "HannWindow"),  # 0.5 - 0.5 * cos(...)
         *("Celu", "Elu", "Selu"),  # exp(x) - 1
         "Gelu",  # 1 + erf(x), and 1 + tanh(x)
@@ -40,7 +41,7 @@ Where a formula does not (Sigmoid, Tanh, Erf, Softplus, Softmax, ...), a kernel 
 _SPECTRAL = frozenset({"DFT", "STFT"})
 """Operators that are exact to a part of the largest result, and of 1."""
 
-_REARRANGED = frozenset({"BatchNormalization", "GRU", "LSTM", "RNN", *_SPECTRAL})
+_REARRANGED = frozenset({"BatchNormalization", "InstanceNormalization", "GRU", "LSTM", "RNN", *_SPECTRAL})
 """Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
 
 _STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})

@@ -121,8 +121,8 @@ def inexact(o: Origin, number: float) -> bool:
 
 
 def overflows(o: Origin) -> bool:
-    """Whether squares of differences of the first input may add up to more than its dtype holds."""
-    return float(o.x.size * (2 * size(o.x)) ** 2) > most(o)
+    """Whether powers of differences of the first input may add up to more than its dtype holds."""
+    return float(o.x.size * (2 * size(o.x)) ** max(2, o.attribute("p") or 0)) > most(o)
 
 
 def underflows(o: Origin) -> bool:

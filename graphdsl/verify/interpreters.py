@@ -21,6 +21,10 @@ Function = Callable[..., Any]
 Table = Mapping[str, Function]
 
 
+_SINCE = {"Softmax": 13, "LogSoftmax": 13}
+"""The opsets since which operators mean what the functions do; before, an axis stood for all that follow."""
+
+
 def _attributes(node: Node) -> dict[str, Any]:
     """The attributes of a node, defaults included."""
     found = {name: from_attribute(spec.default) for name, spec in node.schema.attributes.items() if spec.default}
@@ -54,7 +58,8 @@ def interpret(
     for node in plain.graph.nodes:
         if node.op_type == "Constant" and constant_array(node.outputs[0]) is not None:
             continue
-        function = table.get(node.op_type) if not node.domain else None
+        known_since = _SINCE.get(node.op_type, 1)
+        function = table.get(node.op_type) if not node.domain and node.schema.since >= known_since else None
         if function is None:
             return Refusal(f"no function for {node.schema.label}")
         try:
@@ -226,10 +231,7 @@ NUMPY: dict[str, Function] = {
 
 _TORCH_NAMES = {
     **{name: name.lower() for name in _BY_NAME},
-    **{
-        name: name.lower()
-        for name in ("Erf", "Neg", "Round", "Sigmoid", "Reciprocal", "Relu", "Add", "Sub", "Mul", "Det")
-    },
+    **{name: name.lower() for name in ("Neg", "Round", "Sigmoid", "Reciprocal", "Relu", "Add", "Sub", "Mul", "Det")},
     **{name: name.lower() for name in ("Asin", "Acos", "Atan", "Asinh", "Acosh", "Atanh")},
     **_LOGICAL,
     "BitwiseNot": "bitwise_not",
@@ -278,6 +280,7 @@ def _torch() -> tuple[Any, Table]:
     table.update(
         {
             "Identity": lambda x: x,
+            "Erf": lambda x: torch.erf(x) if x.is_floating_point() else Refusal("torch's erf of integers is a float"),
             "Div": lambda a, b: divide(a, b, rounding_mode=None if a.is_floating_point() else "trunc"),
             "Mod": lambda a, b, fmod=0: torch.fmod(a, b) if fmod else torch.remainder(a, b),
             "Max": _folded(torch.maximum),

@@ -66,7 +66,7 @@ FAULTS: tuple[Fault, ...] = (
     fault(
         RUNTIME,
         "ONNX Runtime: ReduceSum and ReduceProd of int64 are computed in float64",
-        "ReduceSum ReduceProd ReduceSumSquare ReduceL1",
+        "ReduceSum ReduceProd ReduceSumSquare ReduceL1 ReduceMean",
         VALUES,
         "int32 int64",
         lambda o: inexact(o, reached(o)),
@@ -175,7 +175,7 @@ FAULTS: tuple[Fault, ...] = (
         "Sigmoid",
         NUMBERS,
         "float32 float64",
-        lambda o: o.difference.gap <= 2 * epsilon(o) and o.x.min() < -1,
+        lambda o: o.difference.gap <= 2 * epsilon(o) and (o.x < -1).any(),
     ),
     fault(
         RUNTIME,
@@ -183,7 +183,7 @@ FAULTS: tuple[Fault, ...] = (
         "Swish",
         NUMBERS,
         "float32 float64",
-        lambda o: o.difference.gap <= 2 * epsilon(o) * size(o.x) and o.x.min() < -1,
+        lambda o: o.difference.gap <= 2 * epsilon(o) * size(o.x) and (o.x < -1).any(),
     ),
     fault(
         RUNTIME,
@@ -198,7 +198,11 @@ FAULTS: tuple[Fault, ...] = (
         "Resize",
         VALUES,
         "int32",
-        lambda o: o.attribute("mode") == "linear" and size(o.x) > 2**22 and o.difference.relative <= 2**-20,
+        lambda o: (
+            o.attribute("mode") == "linear"
+            and size(o.x) > 2**22
+            and (o.difference.relative <= 2**-20 or size(o.x) > 2**31 - 2**8)
+        ),
     ),
     # ONNX's reference evaluator
     fault(
@@ -229,7 +233,7 @@ FAULTS: tuple[Fault, ...] = (
     fault(
         REFERENCE,
         "ONNX: the reference lets float16 overflow on the way",
-        "InstanceNormalization ReduceL2 LRN",
+        "InstanceNormalization ReduceL2 LRN LpPool",
         f"{NUMBERS}|{NAN}|{INFINITIES}",
         "float16",
         overflows,
@@ -262,6 +266,13 @@ FAULTS: tuple[Fault, ...] = (
         "MaxPool",
         VALUES,
         where=lambda o: o.difference.output == "o1" and o.x.shape[0] * o.x.shape[1] > 1 and is_plain(o),
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the reference's AveragePool takes NaN for padding",
+        "AveragePool",
+        NAN,
+        where=lambda o: has_nan(o.x),
     ),
     fault(
         REFERENCE,
@@ -455,13 +466,13 @@ FAULTS: tuple[Fault, ...] = (
         "Gemm",
         VALUES,
         INTEGERS,
-        lambda o: inexact(o, o.x.shape[0] * o.x.shape[1] * size(o.x) * size(o.inputs[1])),
+        lambda o: inexact(o, o.x.size * size(o.x) * size(o.inputs[1])) or max(map(size, o.inputs)) >= 2**53,
     ),
     fault(
         REFERENCE,
         "ONNX: the reference's RoiAlign of opset 10 samples as that of opset 16",
         "RoiAlign",
-        NUMBERS,
+        f"{NUMBERS}|{NAN}|{INFINITIES}",
         where=lambda o: o.node.schema.since < 16,
     ),
     # torch
