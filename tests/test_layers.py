@@ -212,6 +212,8 @@ LAYERS = {
     "verify.refuting": "rules against their own patterns",
     "verify.origins": "nodes at which witnesses begin to differ",
     "verify.faults": "what is said of a known fault",
+    "verify.runtime_faults": "known faults of ONNX Runtime",
+    "verify.reference_faults": "known faults of ONNX's reference",
     "verify.known": "faults of others that are known",
     "verify.results": "tasks, results, and the files they go to",
     "verify.campaigns": "searches for what witnesses differ in",

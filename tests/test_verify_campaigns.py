@@ -216,6 +216,36 @@ def test_what_roundings_explain_is_no_difference() -> None:
     assert difference(model, feeds, np.zeros((), np.float32), np.full((), 1000, np.float32)) is not None
 
 
+def test_a_formula_loses_only_what_its_steps_lose() -> None:
+    """exp(x) - 1 loses digits near 0, as it is written; 1 / (1 + exp(-x)) loses none anywhere."""
+    x = gd.input("x", gd.float32[1])
+    feeds = {"x": np.array([-0.001], np.float32)}
+    exact = np.expm1(feeds["x"].astype(np.float64)).astype(np.float32)
+    assert difference(gd.build({"y": op.Elu(x)}), feeds, exact, exact + np.float32(1e-8)) is None
+    feeds = {"x": np.array([-8], np.float32)}
+    exact = np.float32([0.00033535014])
+    found = difference(gd.build({"y": op.Sigmoid(x)}), feeds, exact, exact + np.float32(7.5e-8))
+    assert found == "numbers that differ by 0.00022 of their size"
+
+
+def test_what_is_computed_in_float32_by_an_attribute_is_as_exact_as_that() -> None:
+    x = gd.input("x", gd.float64[2])
+    feeds, exact = {"x": np.array([1.0, 2.0])}, np.array([-1.0, 1.0])
+    normal = gd.build({"y": op.LayerNormalization(x, np.ones(2))})
+    assert difference(normal, feeds, exact, exact * (1 + 1e-7)) is None
+    assert difference(normal, feeds, exact, exact * (1 + 1e-5)) is not None
+    assert difference(gd.build({"y": x * 2 - 3}), feeds, exact, exact * (1 + 1e-7)) is not None
+
+
+def test_what_becomes_of_infinite_weights_is_not_compared() -> None:
+    x, scale = gd.input("x", gd.float32[1, 1]), gd.input("scale", gd.float32[1])
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    model = gd.build({"y": op.BatchNormalization(x, scale, zero, zero, one)})
+    for value, reason in ((np.inf, None), (1.0, "NaN at other places")):
+        feeds = {"x": one[None], "scale": np.array([value], np.float32)}
+        assert difference(model, feeds, one[None] * np.float32(np.nan), one[None]) == reason
+
+
 # The command
 
 

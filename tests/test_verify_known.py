@@ -75,6 +75,10 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
     ("ReduceSum and ReduceProd of int64", lambda x: op.ReduceSum(x), [longs(2**53, 1)], REFERENCE),
     ("ReduceSum and ReduceProd of int64", lambda x: op.ReduceProd(x), [longs(2**27 + 1, 2**27 + 1)], REFERENCE),
     ("ReduceSum and ReduceProd of int64", lambda x: op.ReduceMean(x), [longs(9, 28690605495455525)], REFERENCE),
+    *(
+        ("Min, Max, Clip and Sign", call, [longs(2**31, 2**31)], REFERENCE)
+        for call in (op.Sign, lambda x: op.Min(x, 0), lambda x: op.Max(x, 0), lambda x: op.Clip(x, 5, 2**33))
+    ),
     ("Einsum of int64", lambda x: op.Einsum(x, equation="ij->i"), [longs([2**53 + 1])], REFERENCE),
     ("Mod with fmod=1", lambda a, b: op.Mod(a, b, fmod=1), [longs(2**53 + 1), longs(2)], REFERENCE),
     ("Sign of a float16", op.Sign, [halves(np.nan)], REFERENCE),
@@ -116,6 +120,19 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         "the reference's MaxPool misplaces pads",
         lambda x: op.MaxPool(x, kernel_shape=[2], pads=[0, 1]),
         [PIXELS],
+        REFERENCE,
+    ),
+    ("Cast rounds", lambda x: op.Cast(x, to=gd.int4), [floats(0.5, -2.5)], REFERENCE),
+    (
+        "Cast of the least float8e8m0",
+        at(25, lambda x: op.Cast(x, to=gd.bool)),
+        [np.array([2.0**-127]).astype(gd.float8e8m0.numpy)],
+        REFERENCE,
+    ),
+    (
+        "Cast of float8e5m2",
+        lambda x: op.Cast(x, to=gd.float8e5m2),
+        [np.array([np.inf]).astype(gd.float8e5m2.numpy)],
         REFERENCE,
     ),
     ("LRN adds", lambda x: op.LRN(x, size=1, alpha=1.0), [floats([[[5000]], [[1]]])], REFERENCE),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from math import log
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ RUNTIME = frozenset({"onnxruntime", "unoptimised"})
 REFERENCE = frozenset({"reference"})
 TORCH = frozenset({"torch"})
 
+FLOATS = "float16 bfloat16 float32 float64"
 INTEGERS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64"
 
 
@@ -83,12 +85,12 @@ def size(array: Any) -> float:
 
 def is_finite(array: Any) -> bool:
     """Whether an array holds neither infinities nor NaN."""
-    return bool(np.isfinite(np.asarray(array, np.complex128)).all())
+    return bool(np.isfinite(np.asarray(array).astype(np.complex128)).all())
 
 
 def has_nan(array: Any) -> bool:
     """Whether an array holds NaN."""
-    return bool(np.isnan(np.asarray(array, np.float64)).any())
+    return bool(np.isnan(np.asarray(array).astype(np.float64)).any())
 
 
 def axes(o: Origin) -> list[int]:
@@ -128,6 +130,12 @@ def overflows(o: Origin) -> bool:
 def underflows(o: Origin) -> bool:
     """Whether some exponential of a difference may fall below the normal range of the dtype."""
     return 2 * size(o.x) > -0.9 * log(float(limits(as_dtype(o.dtype)).smallest_normal))
+
+
+def differ_in_halves(numbers: Sequence[Any]) -> bool:
+    """Whether two int64 have the same upper halves, and lower ones that compare otherwise with a sign."""
+    pairs = combinations(numbers, 2)
+    return any(bool(np.any((a >> 32 == b >> 32) & ((a ^ b) >> 31 & 1 == 1))) for a, b in pairs)
 
 
 def largest_gate(o: Origin) -> float:
