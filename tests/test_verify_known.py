@@ -9,8 +9,9 @@ import pytest
 import graphdsl as gd
 from graphdsl import op, verify
 from graphdsl.types import as_dtype
+from graphdsl.verify.comparing import Difference
 from graphdsl.verify.known import FAULTS, known
-from graphdsl.verify.origins import origins
+from graphdsl.verify.origins import Origin, origins
 
 REFERENCE, TORCH = ("unoptimised", "reference"), ("unoptimised", "torch")
 
@@ -135,6 +136,12 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         [np.array([np.inf]).astype(gd.float8e5m2.numpy)],
         REFERENCE,
     ),
+    (
+        "InstanceNormalization takes",
+        lambda x: op.InstanceNormalization(x, floats(1), floats(0.1)),
+        [floats([[1000]])],
+        REFERENCE,
+    ),
     ("LRN adds", lambda x: op.LRN(x, size=1, alpha=1.0), [floats([[[5000]], [[1]]])], REFERENCE),
     (
         "Resize of int32",
@@ -254,8 +261,26 @@ def test_a_known_fault_is_known(
     assert found[1] is not None and found[1].partition(": ")[2].startswith(heading)
 
 
+def test_what_lies_in_memory_is_known() -> None:
+    """An empty product shows what an earlier run left there."""
+    a, b = gd.input("a", gd.int8[64, "k"]), gd.input("b", gd.int8["k", 64])
+    model = gd.build({"y": op.MatMulInteger(a, b)})
+    runs = [{"a": np.ones((64, k), np.int8), "b": np.ones((k, 64), np.int8)} for k in (8, 0)]
+    dirty, empty = (verify.run(model, feeds, "unoptimised") for feeds in runs)
+    assert isinstance(dirty, dict) and isinstance(empty, dict)
+    known_here = Origin(
+        model.nodes[0], tuple(runs[1].values()), Difference("other values", "o0", dirty["y"], empty["y"])
+    )
+    assert str(known(known_here, REFERENCE)).partition(": ")[2].startswith(MEMORY)
+    assert known(known_here._replace(inputs=tuple(runs[0].values())), REFERENCE) is None
+
+
+MEMORY = "MatMulInteger over nothing"
+"""What no run shows for certain: it depends on what lies in memory."""
+
+
 def test_every_entry_has_a_case() -> None:
-    told = {heading for heading, *_ in CASES}
+    told = {MEMORY, *(heading for heading, *_ in CASES)}
     assert [f.heading for f in FAULTS if not any(f.heading.partition(": ")[2].startswith(h) for h in told)] == []
 
 

@@ -31,6 +31,7 @@ _SHIFTED = frozenset(
         *("HardSigmoid", "HardSwish"),  # alpha * x + beta
         *("LogSoftmax", "ReduceLogSumExp", "SoftmaxCrossEntropyLoss"),  # the logarithm of about 1
         *("GRU", "LSTM", "RNN"),  # gates of which each is of the size of 1
+        *("DFT", "STFT"),  # sines and cosines
     }
 )
 """Operators that add what is of the size of 1, as their formulas say: exact to a part of 1, not of the result.
@@ -38,10 +39,12 @@ _SHIFTED = frozenset(
 Where a formula does not (Sigmoid, Tanh, Erf, Softplus, Softmax, ...), a kernel that loses digits near 0 is reported.
 """
 
-_SPECTRAL = frozenset({"DFT", "STFT"})
-"""Operators that are exact to a part of the largest result, and of 1."""
+_WEIGHING = frozenset({"DFT", "Resize", "STFT"})
+"""Operators that add up numbers with weights that they compute: exact to a part of the largest result."""
 
-_REARRANGED = frozenset({"BatchNormalization", "InstanceNormalization", "GRU", "LSTM", "RNN", *_SPECTRAL})
+_REARRANGED = frozenset(
+    {"BatchNormalization", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM", "RNN", "STFT"}
+)
 """Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
 
 _STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
@@ -89,7 +92,7 @@ class Runs:
         self._model, self._feeds = model, feeds
         nodes = [node for graph in graphs(model.graph) for node in graph.nodes]
         operators = {node.op_type for node in nodes}
-        self._shifts, self._spectral = bool(operators & (_SHIFTED | _SPECTRAL)), bool(operators & _SPECTRAL)
+        self._shifts, self._weighs = bool(operators & _SHIFTED), bool(operators & _WEIGHING)
         self._rearranged = bool(operators & _REARRANGED)
         stashes = [dtype for dtype in map(_stash, nodes) if dtype is not None]
         self._coarse = max((limits(dtype).epsilon for dtype in stashes), default=0.0)
@@ -151,7 +154,7 @@ class Runs:
             gap = np.where(finite, np.abs(a - b), 0.0)
             size = np.where(finite, np.maximum(np.abs(a), np.abs(b)), 0.0)
             least = 1.0 if self._shifts else known.least
-            least = max(least, float(np.max(size, initial=0.0))) if self._spectral else least
+            least = max(least, float(np.max(size, initial=0.0))) if self._weighs else least
             epsilon = max(known.epsilon, self._coarse)
             allowed = _UNITS * epsilon * np.maximum(size, least)
         if not np.any(gap > allowed):

@@ -58,7 +58,7 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     fault(
         REFERENCE,
         "ONNX: the reference lets float16 overflow on the way",
-        "InstanceNormalization ReduceL2 LRN LpPool",
+        "InstanceNormalization ReduceL2 LRN LpPool LpNormalization",
         f"{NUMBERS}|{NAN}|{INFINITIES}",
         "float16",
         overflows,

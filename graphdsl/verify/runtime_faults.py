@@ -173,6 +173,21 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         RUNTIME,
+        "ONNX Runtime: InstanceNormalization takes the mean away last",
+        "InstanceNormalization",
+        NUMBERS,
+        "float32 float64",
+        lambda o: o.difference.gap <= 4 * epsilon(o) * _taken_away(o),
+    ),
+    fault(
+        RUNTIME,
+        "ONNX Runtime: MatMulInteger over nothing gives what lies in memory",
+        "MatMulInteger",
+        VALUES,
+        where=lambda o: o.x.shape[-1] == 0,
+    ),
+    fault(
+        RUNTIME,
         "ONNX Runtime: LRN adds squares of channels up and takes them away again",
         "LRN",
         f"{NUMBERS}|{NAN}|{INFINITIES}",
@@ -220,3 +235,10 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
 def _lost_by_running_sums(o: Origin) -> float:
     """Which part of a result LRN may lose, where a square that is taken away again leaves its rounding."""
     return float(8 * epsilon(o) * abs(o.attribute("alpha") / o.attribute("bias")) * size(o.x) ** 2)
+
+
+def _taken_away(o: Origin) -> float:
+    """The largest number that InstanceNormalization takes away from another one, as the runtime computes it."""
+    along = tuple(range(2, o.x.ndim))
+    factor = o.inputs[1] / np.sqrt(np.var(o.x, along) + o.attribute("epsilon"))
+    return size(np.mean(o.x, along) * factor)
