@@ -156,7 +156,6 @@ class Emitter:
         later = self._later
         places: dict[Node | None, int] = {}
         for node in graph.nodes:
-            operator = node.schema.name
             info = node.info
             kept = info.kept if info is not None else None
             if kept is not None:
@@ -169,7 +168,8 @@ class Emitter:
                 proto.MergeFromString(b"".join(unchanged))
                 unchanged.clear()
             made = add()
-            if node.bodies:
+            operator = node.schema.name
+            if node.attributes and node.bodies:
                 places = places or {other: index for index, other in enumerate(graph.nodes)}
                 ends = [value for _, value in graph.outputs if places.get(value.node, -1) >= places[node]]
                 self._later = frozenset(name for name in later if not set.__contains__(taken, name))
@@ -216,16 +216,19 @@ class Emitter:
         names, taken = self.names, self._taken
         if node.schema.function is not None or tuple(map(names.__getitem__, node.inputs)) != kept.inputs:
             return False
-        for value, name in zip(node.outputs, kept.outputs, strict=True):
-            if name and (
-                names.get(value, value.name) != name
-                or (name in taken and value not in names and not self._may_stand(name))
-            ):
-                return False
-        for value, name in zip(node.outputs, kept.outputs, strict=True):
+        outputs = node.outputs
+        for place, name in enumerate(kept.outputs):
+            if name:
+                value = outputs[place]
+                known = names.get(value)
+                if (known or value.name) != name:
+                    return False
+                if known is None and name in taken and not self._may_stand(name):
+                    return False
+        for place, name in enumerate(kept.outputs):
             if name:
                 taken.add(name)
-                names[value] = name
+                names[outputs[place]] = name
         return True
 
     def _name_outputs(self, graph: Graph, is_body: bool) -> tuple[list[str], list[tuple[Value, str]]]:

@@ -7,6 +7,7 @@ cost is linear in the nodes, whatever is replaced.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
@@ -88,7 +89,7 @@ def replacement(node: Node, returned: Any, what: str) -> tuple[Value, ...]:
     Raises:
         BuildError: there are too many or too few, or they are no tensors.
     """
-    items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    items = returned if isinstance(returned, (tuple, list)) else (returned,)
     if len(items) != len(node.outputs):
         raise BuildError(
             f"{what}: {node.schema.label} has {len(node.outputs)} outputs, but {len(items)} were returned for it"
@@ -227,7 +228,9 @@ class _Sweep:
         self._follow = follow
         self._functions = functions
         self._present: set[Node | Value] = set()
-        """The nodes met so far, and the inputs of the graphs around."""
+        """The inputs of the graphs around, and the nodes met so far, as far as anybody asked."""
+        self._open: list[list[Node]] = []
+        """The nodes met so far of the graph at hand, and of those around it, that are not in `_present` yet."""
         self._compare(given.keys(), given.values())
 
     def graph(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool = True) -> Graph:
@@ -237,31 +240,35 @@ class _Sweep:
 
     def _visited(self, graph: Graph, outer: dict[Value, Value], *, is_body: bool) -> Graph:
         trace = graph_trace(graph)
-        values, present = outer, self._present
-        present.update(graph.inputs)
+        values, renewed, visit = outer, self._renewed, self._visit
+        self._present.update(graph.inputs)
         nodes: list[Node] = []
-        changed = False
+        unnoted: list[Node] = []
+        self._open.append(unnoted)
+        changed, start = False, next_order()
         with tracing(trace), _forgetful(trace):
             for node in graph.nodes:
-                current = self._renewed(node, values, trace)
+                current = renewed(node, values, trace)
                 mark = next_order()
-                found = self._visit(current)
-                if trace.memo:
+                found = visit(current)
+                if trace.memo.data:  # whose length takes long to ask for
                     forget(trace)
                 if found is None:
                     nodes.append(current)
-                    present.add(current)
-                    changed = changed or current is not node
+                    unnoted.append(current)
+                    if current is not node:
+                        changed = True
                     continue
                 made = made_since(mark, found, current)
                 self._check_scope(made, found, current)
                 nodes += made
-                present.update(made)
+                unnoted += made
                 changed = True
                 values.update(zip(node.outputs, found, strict=True))
                 self._compare(node.outputs, found)
                 for old, value in zip(node.outputs, found, strict=True):
                     hand_on_name(old, value)
+        self._present.update(self._open.pop())
         outputs = tuple([_renamed(output, values, is_body=is_body) for output in graph.outputs])
         listed = tuple(dict.fromkeys([values.get(value, value) for value in graph.initializers]))
         if not changed and outputs == graph.outputs and listed == graph.initializers:
@@ -271,10 +278,9 @@ class _Sweep:
         unneeded = [value for node in graph.nodes if before.isdisjoint(node.outputs) for value in node.outputs]
         live = live_nodes(nodes, [*ends, *[values.get(value, value) for value in unneeded]])
         kept = [node for node in nodes if node in live]
-        for node in kept:
-            for value in node.outputs:
-                if value.name is None:
-                    value.name = SEALED
+        for value in chain.from_iterable([node.outputs for node in kept if node.order > start]):
+            if value.name is None:
+                value.name = SEALED
         free = captured(kept, graph.inputs, ends) if graph.captures or trace.parent is not None else ()
         said = _declared(graph, values)
         result = replace(graph, nodes=tuple(kept), outputs=outputs, captures=free, initializers=listed, declared=said)
@@ -282,24 +288,27 @@ class _Sweep:
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
-        attributes = node.attributes
-        inputs = node.inputs
+        schema, inputs, attributes = node.schema, node.inputs, node.attributes
         if not values.keys().isdisjoint(inputs):
             inputs = tuple(map(values.get, inputs, inputs))  # type: ignore[arg-type]
         if attributes and node.bodies:
             bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
             if any(bodies[name] is not attributes[name] for name in bodies):
                 attributes = MappingProxyType(bodies)
-        schema = self._functions.get(node.schema.function, node.schema) if node.schema.function else node.schema
+        if schema.function is not None:
+            schema = self._functions.get(schema.function, schema)
         if inputs is node.inputs and attributes is node.attributes and schema is node.schema:
             return node
-        alike = schema is node.schema and self._retyped.isdisjoint(node.inputs)
+        alike = schema is node.schema and (not self._retyped or self._retyped.isdisjoint(node.inputs))
         if self._same_types or (alike and attributes is node.attributes and _is_typed_by_types(schema)):
             new = _moved(node, schema, inputs, attributes, trace)
         else:
             new = _inferred(node, schema, inputs, attributes, trace, alike=alike)
             self._compare(node.outputs, new.outputs)
-        values.update(zip(node.outputs, new.outputs, strict=True))
+        if len(new.outputs) == 1:  # nearly all
+            values[node.outputs[0]] = new.outputs[0]
+        else:
+            values.update(zip(node.outputs, new.outputs, strict=True))
         if self._follow is not None:
             self._follow(node, new)
         return new
@@ -311,12 +320,14 @@ class _Sweep:
 
     def _check_scope(self, made: Sequence[Node], found: Sequence[Value], root: Node) -> None:
         """Refuse what builds on tensors that are not made before the node that it replaces."""
-        own = set(made)
-        for value in (*found, *(value for node in made for value in dependencies(node))):
+        own = {root, *made}
+        for nodes in self._open:
+            self._present.update(nodes)
+            nodes.clear()
+        present = self._present
+        for value in chain(found, *map(dependencies, made)):
             source = value if value.node is None else value.node
-            if source not in own and source not in self._present and not isinstance(value, Constant):
-                if source is root:
-                    continue
+            if source not in own and source not in present and not isinstance(value, Constant):
                 name = f"the tensor {value.name!r}" if value.name else f"{value!r}"
                 raise BuildError(
                     f"{name} is not made before {root.schema.label}, so it cannot take its place or be used for it; "
@@ -356,9 +367,15 @@ def _moved(
     node: Node, schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], trace: Trace
 ) -> Node:
     """A node on other inputs, of the same types: what was known of its outputs holds, as a file may declare it."""
-    types = [value.type for value in node.outputs]
-    made = make_node(schema, inputs, attributes, types, trace, node.site, _info(node, attributes))
-    for before, after in zip(node.outputs, made.outputs, strict=True):
+    outputs = node.outputs
+    info = node.info if attributes is node.attributes else _info(node, attributes)
+    if len(outputs) == 1:  # nearly all
+        before = outputs[0]
+        made = make_node(schema, inputs, attributes, (before.type,), trace, node.site, info)
+        made.outputs[0].name = before.name or None
+        return made
+    made = make_node(schema, inputs, attributes, [value.type for value in outputs], trace, node.site, info)
+    for before, after in zip(outputs, made.outputs, strict=True):
         after.name = before.name or None
     return made
 
@@ -464,16 +481,17 @@ def _forgetful(trace: Trace) -> Iterator[None]:
 
 def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
     """The nodes behind a replacement that were made since a moment, in order; the root too, if they build on it."""
-    new: set[Node] = set()
-    stack = [value.node for value in found]
+    new: dict[Node, None] = {}
+    stack = [value.node for value in found if value.node is not None]
     while stack:
         node = stack.pop()
-        if node is None or node in new or (node.order < mark and node is not root):
+        if node in new or (node.order < mark and node is not root):
             continue
-        new.add(node)
+        new[node] = None
         if node is not root:
-            stack += [value.node for value in dependencies(node)]
-    return sorted(new, key=_by_order)
+            needed = dependencies(node) if node.attributes else node.inputs
+            stack += [value.node for value in needed if value is not None and value.node is not None]
+    return sorted(new, key=_by_order) if len(new) > 1 else list(new)
 
 
 def hand_on_name(old: Value, new: Value) -> None:

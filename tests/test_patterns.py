@@ -233,7 +233,7 @@ def steps(model: gd.Model, pattern: Callable[..., Any]) -> tuple[bool, int]:
     """Whether a pattern fits at the last node of a model, and how many comparisons that took."""
     traced = Recipe(pattern, "the pattern").at(model.opset)
     assert not isinstance(traced, gd.GraphError)
-    matcher = Matcher(traced, _homes(model))
+    matcher = Matcher(traced, _homes(model).get)
     return matcher.match(model.nodes[-1]) is not None, matcher.steps
 
 

@@ -58,6 +58,9 @@ _PLAIN_FIELDS: dict[int, str] = {
 _SHORT = 512
 """Attributes of fewer bytes than this are read once for all nodes that have them."""
 
+_new = tuple.__new__
+"""Makes a named tuple of all its fields at once, in half the time that its class takes."""
+
 _NOWHERE = "neither an input, an initializer nor made by a node"
 
 
@@ -80,11 +83,8 @@ class _Scope:
 
 
 def _inputs(names: tuple[str, ...], scope: _Scope) -> tuple[Value | None, ...] | None:
-    """The values of these names; None where one is not made yet."""
-    try:
-        return tuple(map(scope.values.__getitem__, names))
-    except KeyError:
-        found = tuple([scope.find(name) if name else None for name in names])
+    """The values of these names, also those of graphs around; None where one is not made yet."""
+    found = tuple([scope.find(name) if name else None for name in names])
     return None if any(value is None and name for name, value in zip(names, found, strict=True)) else found
 
 
@@ -217,15 +217,19 @@ class Loader:
         """The nodes of a graph, sorted from the first one on that has a body, or comes before what it needs."""
         waiting = list(protos)
         made: list[Node] = []
+        own = scope.values.__getitem__
         for proto in waiting:
             names = tuple(proto.input[:])  # a slice, as a list, is made faster than one by one
-            inputs = _inputs(names, scope)
-            if inputs is None:
-                break
+            try:
+                inputs: tuple[Value | None, ...] | None = tuple(map(own, names))
+            except KeyError:
+                inputs = _inputs(names, scope)
+                if inputs is None:
+                    break
             attributes = self._attributes(proto, None) if proto.attribute else NO_ATTRIBUTES
             if attributes is None:
                 break
-            kept = Kept(proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True)
+            kept = _new(Kept, (proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True))
             made.append(self._node(proto, inputs, kept, trace, scope))
         made += [self._node_with_bodies(proto, trace, scope) for proto in in_order(waiting[len(made) :])]
         return tuple(made)
@@ -290,24 +294,25 @@ class Loader:
         scope: _Scope,
     ) -> Node:
         name, doc = proto.name, proto.doc_string
-        if not kept.raw.isascii() and (proto.metadata_props or not (isinstance(name, str) and isinstance(doc, str))):
+        raw, attributes, _, outputs, _ = kept
+        if not raw.isascii() and (proto.metadata_props or not (isinstance(name, str) and isinstance(doc, str))):
             checked_text(proto, "attribute")
-        schema = self._fitting(proto, inputs, len(kept.outputs))
-        if kept.attributes and self._outside:  # its bytes refer to a data file, which they do not carry along
+        schema = self._fitting(proto, inputs, attributes, len(outputs))
+        if attributes and self._outside:  # its bytes refer to a data file, which they do not carry along
             metadata = tuple([(entry.key, entry.value) for entry in proto.metadata_props])
             info = NodeInfo(name, doc, metadata)
         else:
-            info = NodeInfo(name, doc, (), kept)
-        node = make_node(schema, inputs, kept.attributes, (None,) * len(kept.outputs), trace, None, info, LoadedValue)
+            info = _new(NodeInfo, (name, doc, (), kept, None))
+        node = make_node(schema, inputs, attributes, (None,) * len(outputs), trace, None, info, LoadedValue)
         values = scope.values
-        for name, value in zip(kept.outputs, node.outputs, strict=True):
+        for place, name in enumerate(outputs):
             if name:
                 if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
-                if not isinstance(name, str):
+                if name.__class__ is not str:
                     checked_text(proto)
+                values[name] = value = node.outputs[place]
                 value.name = name
-                values[name] = value
         return node
 
     def _body(self, proto: onnx.GraphProto, node: onnx.NodeProto, trace: LoadedTrace, scope: _Scope) -> Graph:
@@ -356,10 +361,12 @@ class Loader:
         self._schemas[written] = found
         return found
 
-    def _fitting(self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...], count: int) -> Schema:
+    def _fitting(
+        self, proto: onnx.NodeProto, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int
+    ) -> Schema:
         """The schema of a node; of an operator that nobody knows, where the node is not one that its operator has."""
         key: tuple[Any, ...] = (proto.op_type, proto.domain, proto.overload, len(inputs), count)
-        if proto.attribute:
+        if attributes:
             key += tuple(self._kinds)
         if None in inputs:
             key += tuple([value is None for value in inputs])

@@ -128,21 +128,30 @@ class Engine:
         self, model: ModelData, rules: Sequence[Applicable], allowed: set[Node] | None, *, strict: bool
     ) -> None:
         self.unproven = 0
-        self.now: dict[Value, Value] = {}
-        """What stands in the place of a value that is gone."""
+        self.replaced: dict[Value, Value] = {}
+        """What stands in the place of a value that a rule took away."""
+        self.renewed: dict[Node, Node] = {}
+        """The node that each one is in whose place it was made, for others of its inputs had been replaced."""
         self._before = model
         self._rules = rules
         self._strict = strict
         self._allowed = allowed
+        """The nodes at which rules may fire, as they were made at first, see `_origin`; None for all."""
         self._fired: list[tuple[str, tuple[Value, ...], Site | None]] = []
         self._skipped: dict[Any, tuple[str, tuple[Value, ...], str]] = {}
         self._unwritable: dict[tuple[str, str], Skip] = {}
         self._makers: dict[Node, _Maker] = {}
+        """The firing that made a node, for those that a rule made."""
         self._was: dict[Value, Value] = {}
+        """What a rule took away for a value."""
         self._names: dict[Value, str] | None = None
         self._tables: dict[int, dict[tuple[str, str], list[_Entry]]] = {}
         self._uses: Counter[Value | None] = Counter()
+        """How often a value is used; one that was made anew counts as what it was at first, see `_first`."""
         self._homes: dict[Node, Graph] = {}
+        """The graph of each node that was there when the sweep began, or was made by a rule."""
+        self._roots: set[str] = set()
+        """The operators that rules end in."""
         self._gone: set[Node] = set()
         """The nodes that were in use when the sweep began, and are no more."""
         self._unfinished = False
@@ -207,6 +216,9 @@ class Engine:
         for part in _parts(model, bodies):
             for graph in graphs(part):
                 self._survey(graph)
+        version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
+        for imports in (model.opset_imports, *[function.opset_imports for function in model.functions]):
+            self._roots.update(name for _, name in self._table(imports.get("", version)))
         return sweep(model, self._visit, self._follow, bodies=bodies)
 
     def _survey(self, graph: Graph) -> None:
@@ -219,33 +231,38 @@ class Engine:
         for _, value in graph.outputs:
             uses[value] += 2
 
-    def _use(self, node: Node, times: int) -> None:
-        for value in dependencies(node):
-            self._uses[value] = self._uses.get(value, 0) + times
-
     def _follow(self, old: Node, new: Node) -> None:
         """A node was made anew on other inputs: it is used, named and was made as before."""
-        for before, after in zip(old.outputs, new.outputs, strict=True):
-            self._uses[after] = self._uses.get(before, 0)
-            self.now[before] = after
-            if not after.name:
-                self._was[after] = before
-        self._homes[new] = self._homes[old]
-        if old in self._makers:
-            self._makers[new] = self._makers[old]
-        if self._allowed is not None and old in self._allowed:
-            self._allowed.add(new)
+        self.renewed[new] = old
 
-    def _replaced(self, old: Value, new: Value) -> None:
-        if old is not new:
-            self.now[old] = new
-            self._was.setdefault(new, old)
+    def _first(self, node: Node) -> Node:
+        """The node as the sweep began with it, or as a rule made it, before its inputs changed."""
+        homes, renewed = self._homes, self.renewed
+        while node not in homes and node in renewed:
+            node = renewed[node]
+        return node
+
+    def _origin(self, node: Node) -> Node:
+        """The node as the model had it, or as a rule made it."""
+        renewed = self.renewed
+        while node in renewed:
+            node = renewed[node]
+        return node
+
+    def _home(self, node: Node) -> Graph | None:
+        """The graph that a node lies in."""
+        return self._homes.get(self._first(node))
+
+    def _counted(self, value: Value) -> Value:
+        """The value that the uses of one are counted for."""
+        node = value.node
+        return value if node is None or node in self._homes else self._first(node).outputs[value.index]
 
     def _visit(self, node: Node) -> Sequence[Value] | None:
         """What takes the node's place after all rules that fire on it, and on what they made."""
-        table = self._table(schemas.opset_in_force())
-        if (node.schema.domain, node.schema.name) not in table:
+        if node.schema.name not in self._roots:
             return None
+        table = self._table(schemas.opset_in_force())
         first = self._fire(node, table)
         if first is None:
             return None
@@ -283,35 +300,39 @@ class Engine:
         self, node: Node, table: Mapping[tuple[str, str], list[_Entry]]
     ) -> tuple[tuple[Value, ...], list[Node]] | None:
         """Apply the first rule that fires on a node: the new values, and the nodes made for them."""
-        if self._allowed is not None and node not in self._allowed:
+        if self._allowed is not None and self._origin(node) not in self._allowed:
             return None
         entries = table.get((node.schema.domain, node.schema.name), ())
         made_by = makers(node) if entries else ()
         for item, traced in entries:
             if not traced.may_fit(made_by):
                 continue
-            matcher = Matcher(traced, self._homes)
+            matcher = Matcher(traced, self._home)
             match = matcher.match(node)
             if match is None:
                 if matcher.exhausted:
                     self._skip(item, node, matcher.reason)
                 continue
-            reason = self._refusal(item, match, traced)
+            maker = self._maker(match)
+            reason = self._refusal(item, match, traced, maker)
             if reason is None:
-                found = self._apply(item, match, traced)
+                found = self._apply(item, match, traced, maker)
                 if not isinstance(found, str):
                     return found
                 reason = found
             self._skip(item, node, reason)
         return None
 
-    def _refusal(self, item: Applicable, match: Found, traced: TracedPattern) -> str | None:
+    def _refusal(
+        self, item: Applicable, match: Found, traced: TracedPattern, maker: "_Maker | None"
+    ) -> str | None:
         """Why a full match is left alone, if it is."""
         uses = self._uses
-        for index, value in enumerate(match.root.outputs):
-            if index not in traced.places and uses.get(value):
-                self._unfinished = True
-                return f"its output {self._label(value)!r} is used, and not in the pattern"
+        if len(match.root.outputs) > len(traced.places):
+            for index, value in enumerate(match.root.outputs):
+                if index not in traced.places and uses.get(self._counted(value)):
+                    self._unfinished = True
+                    return f"its output {self._label(value)!r} is used, and not in the pattern"
         matched = (match.root, *match.interior)
         if match.interior:
             leaves: list[Any] = []
@@ -323,10 +344,9 @@ class Engine:
                         return f"{self._label(value)!r} is both inside the match and an input of it"
                     if not item.keep_shared:
                         inside = sum([node.inputs.count(value) for node in matched])
-                        if uses.get(value, 0) > inside:
+                        if uses.get(self._counted(value), 0) > inside:
                             self._unfinished = True
                             return f"{self._label(value)!r} is used elsewhere"
-        maker = self._maker(match)
         if maker is not None and item.name in maker.chain:
             return "it would undo or repeat what it just made"
         if len(self._fired) >= self._budget:
@@ -335,14 +355,14 @@ class Engine:
 
     def _maker(self, match: Found) -> _Maker | None:
         """The firing that made all of a match, if one did."""
-        maker = self._makers.get(match.root)
+        maker = self._makers.get(self._origin(match.root))
         for node in match.interior if maker is not None else ():
-            if self._makers.get(node) is not maker:
+            if self._makers.get(self._origin(node)) is not maker:
                 return None
         return maker
 
     def _apply(
-        self, item: Applicable, match: Found, traced: TracedPattern
+        self, item: Applicable, match: Found, traced: TracedPattern, maker: "_Maker | None"
     ) -> tuple[tuple[Value, ...], list[Node]] | str:
         """Let a rule make its replacement: the new values and nodes, or why they cannot take the match's place."""
         node = match.root
@@ -372,25 +392,28 @@ class Engine:
         if problem:
             return problem
         self.unproven += unproven
-        self._record(item, match, found, made)
+        self._record(item, node, found, made, maker)
         return found, made
 
     def _values(self, item: Applicable, node: Node, traced: TracedPattern, returned: Any) -> tuple[Value, ...]:
         """What a rule returned, one value for each output of the root; those that nothing uses stay as they are."""
-        items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        items = returned if isinstance(returned, (tuple, list)) else (returned,)
         if len(traced.places) != len(items):
             counts = f"the pattern has {len(traced.places)} outputs, the replacement {len(items)}"
-            raise RuleError(f"rule {item.name!r}: {counts}" + at(caller()))
-        full: list[Any] = [Tensor(value) for value in node.outputs]
-        for place, value in zip(traced.places, items, strict=True):
-            full[place] = value
-        return replacement(node, full, f"rule {item.name!r}")
+            raise RuleError(f"{item.recipe.label}: {counts}" + at(caller()))
+        if len(items) > 1 or len(node.outputs) > 1:
+            full: list[Any] = [Tensor(value) for value in node.outputs]
+            for place, value in zip(traced.places, items, strict=True):
+                full[place] = value
+            items = full
+        return replacement(node, items, item.recipe.label)
 
     def _randomness(self, match: Found, made: Sequence[Node]) -> str | None:
         """Why random operators would be drawn more or less often than before, if they would."""
-        old = [node for node in (match.root, *match.interior) if is_random(node)]
-        if not old:
+        matched = (match.root, *match.interior)
+        if not any(map(is_random, matched)):
             return None
+        old = [node for node in matched if is_random(node)]
         new = [node for node in made if is_random(node)]
         gone = self._dropped(match, made)
         lasting = [node for node in old if node not in gone]
@@ -406,29 +429,38 @@ class Engine:
         gone: set[Node] = {match.root}
         for node in sorted(match.interior, key=lambda node: -node.order):
             lost = {value: sum([n.inputs.count(value) for n in gone]) for value in node.outputs}
-            if not any(value in kept or self._uses.get(value, 0) > count for value, count in lost.items()):
+            uses = [(value, self._uses.get(self._counted(value), 0)) for value in lost]
+            if not any(value in kept or count > lost[value] for value, count in uses):
                 gone.add(node)
         return gone
 
-    def _record(self, item: Applicable, match: Found, found: Sequence[Value], made: Sequence[Node]) -> None:
-        node = match.root
+    def _record(
+        self, item: Applicable, node: Node, found: Sequence[Value], made: Sequence[Node], before: "_Maker | None"
+    ) -> None:
         self._fired.append((item.name, node.outputs, node.site))
-        before = self._maker(match)
-        chain = frozenset((item.name,)) if before is None else before.chain | {item.name}
-        maker, home = _Maker(len(self._fired), chain), self._homes[node]
-        metadata = node_metadata(node) if node.info is not None else ()
-        for new in made:
-            self._makers[new] = maker
-            self._homes[new] = home
-            self._use(new, 1)
-            if self._allowed is not None:
-                self._allowed.add(new)
-            adopt_origin(new, node.site or new.site, NodeInfo(metadata=metadata, origin=Origin(item.name, new.site)))
+        if made:
+            chain = frozenset((item.name,)) if before is None else before.chain | {item.name}
+            maker, home = _Maker(len(self._fired), chain), self._homes[self._first(node)]
+            metadata = node_metadata(node) if node.info is not None else ()
+            uses = self._uses
+            for new in made:
+                self._makers[new] = maker
+                self._homes[new] = home
+                for value in dependencies(new) if new.attributes else new.inputs:
+                    if value is not None:
+                        value = self._counted(value)
+                        uses[value] = uses.get(value, 0) + 1
+                if self._allowed is not None:
+                    self._allowed.add(new)
+                origin = Origin(item.name, new.site)
+                adopt_origin(new, node.site or new.site, NodeInfo("", "", metadata, None, origin))
         for old, new_value in zip(node.outputs, found, strict=True):
             if new_value is not old:
-                self._uses[new_value] = self._uses.get(new_value, 0) + self._uses.get(old, 0)
-                self._uses[old] = 0
-                self._replaced(old, new_value)
+                before, after = self._counted(old), self._counted(new_value)
+                self._uses[after] = self._uses.get(after, 0) + self._uses.get(before, 0)
+                self._uses[before] = 0
+                self.replaced[old] = new_value
+                self._was.setdefault(new_value, old)
         self._drop(node)
 
     def _drop(self, root: Node) -> None:
@@ -440,9 +472,10 @@ class Engine:
             for value in dependencies(node) if node.attributes else node.inputs:
                 if value is None:
                     continue
-                left = self._uses[value] = self._uses[value] - 1
+                counted = self._counted(value)
+                left = self._uses[counted] = self._uses[counted] - 1
                 made = value.node
-                if not left and made is not None and not any(map(self._uses.get, made.outputs)):
+                if not left and made is not None and not any(map(self._uses.get, self._first(made).outputs)):
                     stack.append(made)
 
     def _skip(self, item: Applicable, node: Node, reason: str) -> None:
@@ -459,11 +492,16 @@ class Engine:
             return value.name
         if self._names is None:
             self._names = names_of(self._before, functions=True)
-        first = value
-        while first not in self._names and first in self._was:
-            first = self._was[first]
+        first: Value | None = value
+        while first is not None and first not in self._names:
+            first = self._earlier(first)
         made = value.node.schema.name if value.node is not None else "value"
-        return self._names.get(first) or f"output {value.index} of a new {made}"
+        return (self._names.get(first) if first is not None else None) or f"output {value.index} of a new {made}"
+
+    def _earlier(self, value: Value) -> Value | None:
+        """The value whose place this one took, if it took one."""
+        before = self.renewed.get(value.node) if value.node is not None else None
+        return before.outputs[value.index] if before is not None else self._was.get(value)
 
 
 def _last(values: Mapping[Value, Value], value: Value) -> Value:

@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..ir import Node, Reference, Value, constant_array
+from ..schemas import Schema
+from ..types import Type
 from .conditions import fits, literal_fits, same_attribute, same_constant
 from .effective import UNKNOWN, default, effective
 from .patterns import Captured, Choice, Literal, Made, NodePattern, TracedPattern, Variable
@@ -49,6 +51,10 @@ None for the root; the index; the next goal, or None. A plain tuple, since very 
 """
 
 
+_Reason = tuple[Any, ...]
+"""Why a comparison failed: a function that says it, and what it is to be given."""
+
+
 class _Failure:
     """What a comparison that fails answers, instead of the goals that are left."""
 
@@ -61,10 +67,10 @@ _Goals = Any
 class Matcher:
     """One attempt to match a pattern at one node, which remembers where it stopped."""
 
-    def __init__(self, pattern: TracedPattern, homes: Mapping[Node, object]) -> None:
+    def __init__(self, pattern: TracedPattern, home: Callable[[Node], object]) -> None:
         self._pattern = pattern
-        self._homes = homes
-        """The graph that each node lies in."""
+        self._home_of = home
+        """Tells the graph that a node lies in."""
         self._home: object = None
         self._bound: dict[Any, Any] = {}
         """What variables stand for, by label, and which nodes the node patterns fit."""
@@ -88,7 +94,7 @@ class Matcher:
 
     def match(self, root: Node) -> Found | None:
         """The first way in which the pattern fits at a node."""
-        self._home = self._homes.get(root)
+        self._home = self._home_of(root)
         goals: _Goals = (self._pattern.root, root, None, 0, None)
         while goals is not None:
             if goals is _FAILED:
@@ -117,9 +123,10 @@ class Matcher:
             self._separate[goals] = None
         return _FAILED
 
-    def _fail(self, reason: Callable[[], str]) -> _Failure:
+    def _fail(self, reason: Callable[..., str], *of: Any) -> _Failure:
+        """Remember why, if the attempt came further than any before; most reasons are never told."""
         if len(self._order) > self._depth:
-            self._depth, self._reason = len(self._order), reason
+            self._depth, self._reason = len(self._order), partial(reason, *of)
         return _FAILED
 
     def _bind(self, key: Any, value: Any) -> None:
@@ -136,17 +143,14 @@ class Matcher:
             if user is None:
                 return self._node(pattern.by, subject, rest)
             if subject is None:
-                return self._fail(lambda: f"{_where(user, index)} is absent")
+                return self._fail(_absent, user, index)
             node = subject.node
             if node is None:
-                return self._fail(
-                    lambda: f"{_where(user, index)} is no node's output, and the pattern needs {pattern.by.label}"
-                )
-            if self._homes.get(node) is not self._home:
-                return self._fail(lambda: f"{_where(user, index)} comes from an enclosing graph")
+                return self._fail(_unmade, user, index, pattern)
+            if self._home_of(node) is not self._home:
+                return self._fail(_elsewhere, user, index)
             if subject.index != pattern.place:
-                made = f"output {subject.index} of {node.schema.label}, not {pattern.place}"
-                return self._fail(lambda: f"{_where(user, index)} is {made}")
+                return self._fail(_other_output, user, index, subject, pattern)
             return self._node(pattern.by, node, rest)
         if kind is Choice:
             for option in reversed(pattern.options[1:]):
@@ -156,7 +160,7 @@ class Matcher:
             assert user is not None
             if subject is not None and literal_fits(pattern, subject, user):
                 return rest
-            return self._fail(lambda: f"{_where(user, index)} is not the constant {pattern.given!r}")
+            return self._fail(_other_constant, user, index, pattern)
         if kind is _Close:
             self._separate[pattern.pattern, pattern.node] = [
                 (key, self._bound[key]) for key in self._order[pattern.bound :]
@@ -166,33 +170,29 @@ class Matcher:
         assert user is not None
         if subject is None:
             return rest
-        return self._fail(lambda: f"{_where(user, index)} is given, and absent in the pattern")
+        return self._fail(_given, user, index)
 
     def _variable(self, pattern: Variable, goal: _Goal) -> _Goals:
         _, value, user, index, rest = goal
         assert user is not None
         if value is None and not pattern.absent:
-            return self._fail(lambda: f"{_where(user, index)} is absent")
+            return self._fail(_absent, user, index)
         label = pattern.label
-        if label in self._bound:
-            known = self._bound[label]
+        bound = self._bound
+        if label in bound:
+            known = bound[label]
             if known is value or (value is not None and same_constant(known, value)):
                 return rest
-            return self._fail(lambda: f"{_where(user, index)} is not the value that {label!r} stands for")
+            return self._fail(_other_value, user, index, label)
         if pattern.condition is not None and value is not None:
-            sizes = fits(value.type, pattern.condition, self._bound)
+            sizes = fits(value.type, pattern.condition, bound)
             if sizes is None:
-                kind, condition = value.type, pattern.condition
-                return self._fail(
-                    lambda: (
-                        f"{_where(user, index)} is {_type(kind)}, and {label!r} must be {condition!r}"
-                        + self._sizes_known(pattern)
-                    )
-                )
+                return self._fail(_other_type, user, index, value.type, pattern, self._sizes_known(pattern))
             for size in sizes.items():
-                if size[0] not in self._bound:
+                if size[0] not in bound:
                     self._bind(*size)
-        self._bind(label, value)
+        bound[label] = value
+        self._order.append(label)
         return rest
 
     def _sizes_known(self, pattern: Variable) -> str:
@@ -209,10 +209,10 @@ class Matcher:
         if known is not None:
             if known is node:
                 return rest
-            return self._fail(lambda: f"{pattern.label} is not the node that stands for it elsewhere in the pattern")
+            return self._fail(_other_node, pattern)
         schema = node.schema
         if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
-            return self._fail(lambda: f"the node is {schema.label}, and the pattern needs {pattern.label}")
+            return self._fail(_other_operator, schema, pattern)
         either = pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
         orders = [order for order in (node.inputs, node.inputs[::-1]) if _may_fit(pattern, order)] if either else ()
         if pattern.separate and (len(orders) > 1 or pattern.nested):
@@ -228,13 +228,11 @@ class Matcher:
             rest = (_Close(pattern, node, len(self._order), len(self._choices) - 1), None, None, 0, rest)
         self._bind(pattern, node)
         if pattern.count and schema.outputs and schema.outputs[-1].variadic and len(node.outputs) != pattern.count:
-            return self._fail(
-                lambda: f"{schema.label} has {len(node.outputs)} outputs, and the pattern needs {pattern.count}"
-            )
+            return self._fail(_other_count, node, pattern)
         if pattern.attributes or pattern.rest is not None or node.attributes:
             problem = self._attributes(pattern, node)
             if problem is not None:
-                return self._fail(problem)
+                return self._fail(*problem)
         if len(orders) > 1:
             swapped = self._inputs(pattern, node, orders[1], rest)
             if swapped is not _FAILED:
@@ -249,39 +247,36 @@ class Matcher:
             assert isinstance(star, Variable)
             after = len(wanted) - pattern.star - 1
             if len(given) < len(wanted) - 1:
-                return self._fail(lambda: f"{node.schema.label} has only {len(given)} inputs")
+                return self._fail(_too_few, node, given)
             middle = given[pattern.star : len(given) - after]
             if star.label not in self._bound:
                 self._bind(star.label, middle)
             elif self._bound[star.label] != middle:
-                return self._fail(lambda: f"{star.label!r} stands for other inputs elsewhere in the pattern")
+                return self._fail(_other_inputs, star)
             wanted = (*wanted[: pattern.star], *wanted[pattern.star + 1 :])
             given = (*given[: pattern.star], *given[len(given) - after :])
         for index in range(len(wanted), len(given)):
             if given[index] is not None:
-                return self._fail(partial(_surplus, node, index))
-        for index in reversed(range(len(wanted))):
+                return self._fail(_surplus, node, index)
+        for index in range(len(wanted) - 1, -1, -1):
             rest = (wanted[index], given[index] if index < len(given) else None, node, index, rest)
         return rest
 
-    def _attributes(self, pattern: NodePattern, node: Node) -> Callable[[], str] | None:
+    def _attributes(self, pattern: NodePattern, node: Node) -> "_Reason | None":
         """Bind what captures attributes; or why they do not fit."""
-        label = node.schema.label
         for name, wanted in pattern.attributes.items():
             have = effective(node, name)
             if have is UNKNOWN:
-                if isinstance(node.attributes.get(name), Reference):
-                    return lambda: f"{label}: {name!r} is an attribute of the function, with other values in each call"
-                return lambda: f"{label}: what an absent {name!r} means cannot be computed here"
+                return (_unknown_value, node, name)
             if isinstance(wanted, Captured):
                 if wanted.label not in self._bound:
                     self._bind(wanted.label, have)
                     continue
                 bound = self._bound[wanted.label]
                 if not same_attribute(bound, have):
-                    return lambda: f"{label}: {name}={have!r} is not what {wanted.label!r} stands for, {bound!r}"
+                    return (_other_capture, node, name, have, wanted, bound)
             elif not same_attribute(wanted, have):
-                return lambda: f"{label}: {name} is {have!r}, and the pattern says {wanted!r}"
+                return (_other_attribute, node, name, have, wanted)
         others = {name: value for name, value in node.attributes.items() if name not in pattern.attributes}
         if pattern.rest is not None:
             if pattern.rest not in self._bound:
@@ -289,15 +284,14 @@ class Matcher:
                 return None
             known = self._bound[pattern.rest]
             if known.keys() != others.keys() or not all(same_attribute(known[n], others[n]) for n in known):
-                return lambda: f"{label}: its attributes are not those that {pattern.rest!r} stands for"
+                return (_other_rest, node, pattern)
             return None
         for name, value in others.items():
             usual = default(node, name)
             if usual is UNKNOWN:
-                return lambda: f"{label}: whether {name}={value!r} is the default cannot be computed here"
+                return (_unknown_default, node, name, value)
             if not same_attribute(value, usual):
-                meant = f"default {usual!r}" if usual is not None else "absent by default"
-                return lambda: f"{label}: {name} is {value!r}, and the pattern does not mention it ({meant})"
+                return (_not_default, node, name, value, usual)
         return None
 
 
@@ -312,9 +306,7 @@ def _may_fit(pattern: NodePattern, given: tuple[Value | None, ...]) -> bool:
     return True
 
 
-def _surplus(node: Node, index: int) -> str:
-    name = node.schema.input(index).name if node.schema.inputs else str(index)
-    return f"{node.schema.label} has the input {name!r}, which the pattern does not mention"
+# Why a comparison failed: each is called only where somebody asks
 
 
 def _where(user: Node, index: int) -> str:
@@ -322,5 +314,87 @@ def _where(user: Node, index: int) -> str:
     return f"{user.schema.label}: the input {name!r}"
 
 
-def _type(kind: Any) -> str:
-    return "of unknown type" if kind is None else repr(kind)
+def _absent(user: Node, index: int) -> str:
+    return f"{_where(user, index)} is absent"
+
+
+def _given(user: Node, index: int) -> str:
+    return f"{_where(user, index)} is given, and absent in the pattern"
+
+
+def _unmade(user: Node, index: int, pattern: Made) -> str:
+    return f"{_where(user, index)} is no node's output, and the pattern needs {pattern.by.label}"
+
+
+def _elsewhere(user: Node, index: int) -> str:
+    return f"{_where(user, index)} comes from an enclosing graph"
+
+
+def _other_output(user: Node, index: int, value: Value, pattern: Made) -> str:
+    label = value.node.schema.label if value.node is not None else "nothing"
+    return f"{_where(user, index)} is output {value.index} of {label}, not {pattern.place}"
+
+
+def _other_constant(user: Node, index: int, pattern: Literal) -> str:
+    return f"{_where(user, index)} is not the constant {pattern.given!r}"
+
+
+def _other_value(user: Node, index: int, label: str) -> str:
+    return f"{_where(user, index)} is not the value that {label!r} stands for"
+
+
+def _other_type(user: Node, index: int, kind: Type | None, pattern: Variable, sizes: str) -> str:
+    have = "of unknown type" if kind is None else repr(kind)
+    return f"{_where(user, index)} is {have}, and {pattern.label!r} must be {pattern.condition!r}{sizes}"
+
+
+def _other_node(pattern: NodePattern) -> str:
+    return f"{pattern.label} is not the node that stands for it elsewhere in the pattern"
+
+
+def _other_operator(schema: Schema, pattern: NodePattern) -> str:
+    return f"the node is {schema.label}, and the pattern needs {pattern.label}"
+
+
+def _other_count(node: Node, pattern: NodePattern) -> str:
+    return f"{node.schema.label} has {len(node.outputs)} outputs, and the pattern needs {pattern.count}"
+
+
+def _too_few(node: Node, given: tuple[Value | None, ...]) -> str:
+    return f"{node.schema.label} has only {len(given)} inputs"
+
+
+def _other_inputs(star: Variable) -> str:
+    return f"{star.label!r} stands for other inputs elsewhere in the pattern"
+
+
+def _surplus(node: Node, index: int) -> str:
+    name = node.schema.input(index).name if node.schema.inputs else str(index)
+    return f"{node.schema.label} has the input {name!r}, which the pattern does not mention"
+
+
+def _unknown_value(node: Node, name: str) -> str:
+    if isinstance(node.attributes.get(name), Reference):
+        return f"{node.schema.label}: {name!r} is an attribute of the function, with other values in each call"
+    return f"{node.schema.label}: what an absent {name!r} means cannot be computed here"
+
+
+def _other_capture(node: Node, name: str, have: Any, wanted: Captured, bound: Any) -> str:
+    return f"{node.schema.label}: {name}={have!r} is not what {wanted.label!r} stands for, {bound!r}"
+
+
+def _other_attribute(node: Node, name: str, have: Any, wanted: Any) -> str:
+    return f"{node.schema.label}: {name} is {have!r}, and the pattern says {wanted!r}"
+
+
+def _other_rest(node: Node, pattern: NodePattern) -> str:
+    return f"{node.schema.label}: its attributes are not those that {pattern.rest!r} stands for"
+
+
+def _unknown_default(node: Node, name: str, value: Any) -> str:
+    return f"{node.schema.label}: whether {name}={value!r} is the default cannot be computed here"
+
+
+def _not_default(node: Node, name: str, value: Any, usual: Any) -> str:
+    meant = f"default {usual!r}" if usual is not None else "absent by default"
+    return f"{node.schema.label}: {name} is {value!r}, and the pattern does not mention it ({meant})"

@@ -91,7 +91,7 @@ class Rule:
         found = self.recipe.at(version)
         if isinstance(found, GraphError):
             return f"rule {self.name!r} cannot be written at opset {version}: {found}"
-        matcher = Matcher(found, _homes(model))
+        matcher = Matcher(found, _homes(model).get)
         if matcher.match(node) is None:
             return f"rule {self.name!r} does not match at {at!r}: {matcher.reason}"
         engine = Engine(model, [self], {node}, strict=False)
@@ -198,7 +198,9 @@ class RewriteResult(Generic[M]):
     before: M | None = field(default=None, repr=False)
     """The model that was rewritten."""
     replaced: Mapping[Value, Value] = field(default_factory=dict, repr=False)
-    """What stands in the place of each value that is gone, step by step; `tensors` says it by name."""
+    """What rules put in the place of a value, step by step; `tensors` says it by name."""
+    renewed: Mapping[Node, Node] = field(default_factory=dict, repr=False)
+    """The node that each one is in whose place it was made, for others of its inputs had been replaced."""
 
     @property
     def tensors(self) -> dict[str, str]:
@@ -210,9 +212,12 @@ class RewriteResult(Generic[M]):
         if self.before is None:
             return {}
         after, found = names_of(self.model), {}
+        now = dict(self.replaced)
+        for new, old in self.renewed.items():
+            now.update(zip(old.outputs, new.outputs, strict=True))
         for value, name in names_of(self.before).items():
-            while value in self.replaced:
-                value = self.replaced[value]
+            while value in now:
+                value = now[value]
             if value in after:
                 found[name] = after[value]
         return found
@@ -270,8 +275,8 @@ def rewrite(
     after = engine.run(model)
     firings = engine.firings
     applied = dict(Counter(firing.rule for firing in firings))
-    replaced = MappingProxyType(engine.now)
-    return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, replaced)
+    steps = MappingProxyType(engine.replaced), MappingProxyType(engine.renewed)
+    return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, *steps)
 
 
 def _read(model: ModelData | Source) -> ModelData:
@@ -309,7 +314,7 @@ def find(model: ModelData | Source, pattern: Callable[..., Any]) -> list[Match]:
     recipe = pattern.recipe if isinstance(pattern, Rule) else Recipe(pattern, "the pattern")
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
     parts = [(model.graph, version), *((f.graph, f.opset_imports.get("", version)) for f in model.functions)]
-    homes, found = _homes(model), list[Match]()
+    home, found = _homes(model).get, list[Match]()
     for part, opset in parts:
         traced = recipe.at(opset)
         if isinstance(traced, GraphError):
@@ -318,7 +323,7 @@ def find(model: ModelData | Source, pattern: Callable[..., Any]) -> list[Match]:
         for graph in graphs(part):
             for node in graph.nodes:
                 if (node.schema.domain, node.schema.name) in names:
-                    match = Matcher(traced, homes).match(node)
+                    match = Matcher(traced, home).match(node)
                     if match is not None:
                         held = {n: _held(v, n in traced.attributes) for n, v in match.bindings.items()}
                         found.append(Match(node, MappingProxyType(held), match.interior))

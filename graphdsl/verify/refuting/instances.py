@@ -372,7 +372,7 @@ def _applied(
     except GraphError as error:
         return Misfit("no instance", _first(error))
     outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
-    matcher = Matcher(traced, dict.fromkeys(before.graph.nodes, before.graph))
+    matcher = Matcher(traced, dict.fromkeys(before.graph.nodes, before.graph).get)
     match = matcher.match(root)
     if match is None:
         return Misfit("no match", matcher.reason)
