@@ -18,7 +18,7 @@ from .tensor.handle import Handle
 from .tracing import as_tensor, settled, trace_body
 from .types import TensorType, Type, from_text
 
-Call = tuple[list[Any], dict[str, Any]]
+Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 _BODIES = {
     ("", "If"): ("then_branch", "else_branch"),
@@ -45,9 +45,9 @@ def with_bodies(schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, An
         BuildError: a body is no callable, or returns no tensors.
         SignatureError: a body is missing, or the inputs do not fit the attributes.
     """
-    names = _BODIES.get((schema.domain, schema.name))
+    names = _BODIES.get((schema.domain, schema.name)) if schema.may_have_bodies else None
     if names is None:
-        return list(inputs), dict(keywords)
+        return inputs, keywords
     taken = dict(keywords)
     given = _tensors(schema, _positional(schema, list(inputs), taken))
     types = tuple([None if tensor is None else tensor.type for tensor in given])

@@ -22,7 +22,7 @@ def misfits(schema: Schema, proto: onnx.NodeProto) -> list[str]:
         elif attribute.type != spec.kind:
             found.append(f"attribute {attribute.name!r} is {_kind(spec.kind)}, got {_kind(attribute.type)}")
     found += [f"attribute {name!r} is given twice" for name in dict.fromkeys(given) if given.count(name) > 1]
-    missing = [spec.name for spec in schema.attributes.values() if spec.required and spec.name not in given]
+    missing = [name for name in schema.needed if name not in given]
     found += [f"attribute {name!r} is required" for name in missing]
     count = len(proto.input)
     if not schema.least_inputs <= count <= schema.most_inputs:

@@ -225,7 +225,7 @@ class Node(_NodeFields):
     @property
     def bodies(self) -> "tuple[Graph, ...]":
         """The graphs among the attributes (branches and loop bodies)."""
-        if not self.attributes:
+        if not self.attributes or not self.schema.may_have_bodies:
             return ()
         found: list[Graph] = []
         for value in self.attributes.values():
@@ -247,10 +247,13 @@ file is loaded, and `info` may be left out too.
 """
 
 
+_set_site, _set_info = (vars(_NodeFields)[name].__set__ for name in ("site", "info"))
+
+
 def adopt_origin(node: Node, site: Site | None, info: NodeInfo) -> None:
     """Give a node that a rule has just made what is known of the node that it replaces."""
-    object.__setattr__(node, "site", site)
-    object.__setattr__(node, "info", info)
+    _set_site(node, site)
+    _set_info(node, info)
 
 
 _METADATA_TAG = b"\x4a"

@@ -53,6 +53,9 @@ class AttributeSpec(NamedTuple):
     doc: str
 
 
+_BODIES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
 class Schema:
     """One operator of one domain at one opset version."""
 
@@ -66,11 +69,13 @@ class Schema:
         "least_inputs",
         "least_outputs",
         "maker",
+        "may_have_bodies",
         "memo",
         "most_inputs",
         "most_outputs",
         "name",
         "native",
+        "needed",
         "numpy",
         "outputs",
         "rule",
@@ -130,6 +135,10 @@ class Schema:
         self.most_inputs = _most(inputs)
         self.least_outputs = _least(outputs)
         self.most_outputs = _most(outputs)
+        self.needed = tuple([n for n, spec in attributes.items() if spec.required])
+        """The attributes that every call has."""
+        self.may_have_bodies = native is None or any(spec.kind in _BODIES for spec in attributes.values())
+        """Whether graphs may be among the attributes of a call."""
         self.memo: dict[Any, Any] = {}
         """What inference found for input types met before; see inference.py."""
 

@@ -27,8 +27,8 @@ DEEPEST_BODY = 31
 
 def wrap(values: Sequence[Value]) -> Any:
     """Values as what users hold: one tensor, or a tuple of several."""
-    tensors = tuple(map(current_trace().handle or Tensor, values))
-    return tensors[0] if len(tensors) == 1 else tensors
+    held = current_trace().handle or Tensor
+    return held(values[0]) if len(values) == 1 else tuple(map(held, values))
 
 
 def as_tensor(item: Any, what: str, dtype: DType | None = None) -> Tensor:

@@ -17,9 +17,8 @@ import onnx
 
 from . import schemas
 from .emission import least_ir_version
-from .errors import BuildError, InferenceError
+from .errors import BuildError
 from .garbage import undisturbed
-from .inference import READS
 from .ir import (
     SEALED,
     Constant,
@@ -28,18 +27,17 @@ from .ir import (
     Input,
     ModelData,
     Node,
-    NodeInfo,
     Output,
     Value,
-    make_node,
     next_order,
 )
 from .loading import Source, load
 from .models import Model
+from .renewal import inferred, is_alike, is_typed_by_types, moved
 from .schemas import Schema
 from .sites import at, caller
 from .tensor import Tensor
-from .tensor.calling import ROOT, Trace, current_trace, tracing
+from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
 from .types import OptionalType, SequenceType, TensorType, Type, from_proto
@@ -251,7 +249,7 @@ class _Sweep:
                 current = renewed(node, values, trace)
                 mark = next_order()
                 found = visit(current)
-                if trace.memo.data:  # whose length takes long to ask for
+                if trace.memo.data:  # type: ignore[attr-defined]  # its own length takes long to ask for
                     forget(trace)
                 if found is None:
                     nodes.append(current)
@@ -300,10 +298,10 @@ class _Sweep:
         if inputs is node.inputs and attributes is node.attributes and schema is node.schema:
             return node
         alike = schema is node.schema and (not self._retyped or self._retyped.isdisjoint(node.inputs))
-        if self._same_types or (alike and attributes is node.attributes and _is_typed_by_types(schema)):
-            new = _moved(node, schema, inputs, attributes, trace)
+        if self._same_types or (alike and attributes is node.attributes and is_typed_by_types(schema)):
+            new = moved(node, schema, inputs, attributes, trace)
         else:
-            new = _inferred(node, schema, inputs, attributes, trace, alike=alike)
+            new = inferred(node, schema, inputs, attributes, trace, alike=alike)
             self._compare(node.outputs, new.outputs)
         if len(new.outputs) == 1:  # nearly all
             values[node.outputs[0]] = new.outputs[0]
@@ -316,18 +314,20 @@ class _Sweep:
     def _compare(self, replaced: Iterable[Value], by: Iterable[Value]) -> None:
         """Note which values have other types than those whose places they take."""
         if not self._same_types:
-            self._retyped.update([old for old, new in zip(replaced, by, strict=True) if not _is_alike(new, old)])
+            self._retyped.update([old for old, new in zip(replaced, by, strict=True) if not is_alike(new, old)])
 
     def _check_scope(self, made: Sequence[Node], found: Sequence[Value], root: Node) -> None:
         """Refuse what builds on tensors that are not made before the node that it replaces."""
-        own = {root, *made}
+        own, present = {root, *made}, self._present
         for nodes in self._open:
-            self._present.update(nodes)
-            nodes.clear()
-        present = self._present
-        for value in chain(found, *map(dependencies, made)):
+            if nodes:
+                present.update(nodes)
+                nodes.clear()
+        for value in chain(found, *[dependencies(node) if node.attributes else node.inputs for node in made]):
+            if value is None or isinstance(value, Constant):
+                continue
             source = value if value.node is None else value.node
-            if source not in own and source not in present and not isinstance(value, Constant):
+            if source not in present and source not in own:
                 name = f"the tensor {value.name!r}" if value.name else f"{value!r}"
                 raise BuildError(
                     f"{name} is not made before {root.schema.label}, so it cannot take its place or be used for it; "
@@ -341,91 +341,6 @@ class _Sweep:
             swept = tuple([self.graph(item, values) if isinstance(item, Graph) else item for item in value])
             return value if all(a is b for a, b in zip(swept, value, strict=True)) else swept
         return value
-
-
-def called_again(node: Node, inputs: Sequence[Value | None]) -> Node:
-    """A node on other inputs, in the current trace; its types are inferred again where they may be others."""
-    alike, trace = all(map(_is_alike, inputs, node.inputs)), current_trace()
-    if alike and _is_typed_by_types(node.schema):
-        return _moved(node, node.schema, tuple(inputs), node.attributes, trace)
-    return _inferred(node, node.schema, tuple(inputs), node.attributes, trace, alike=alike)
-
-
-def _is_alike(new: Value | None, old: Value | None) -> bool:
-    """Whether a value has the type of the one whose place it takes, as far as that was known."""
-    if new is None or old is None:
-        return new is old
-    return new is old or old.type is None or new.type is old.type
-
-
-def _is_typed_by_types(schema: Schema) -> bool:
-    """Whether the types of an operator's outputs depend on nothing of its inputs but their types."""
-    return schema.rule is None and schema.name not in READS
-
-
-def _moved(
-    node: Node, schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], trace: Trace
-) -> Node:
-    """A node on other inputs, of the same types: what was known of its outputs holds, as a file may declare it."""
-    outputs = node.outputs
-    info = node.info if attributes is node.attributes else _info(node, attributes)
-    if len(outputs) == 1:  # nearly all
-        before = outputs[0]
-        made = make_node(schema, inputs, attributes, (before.type,), trace, node.site, info)
-        made.outputs[0].name = before.name or None
-        return made
-    made = make_node(schema, inputs, attributes, [value.type for value in outputs], trace, node.site, info)
-    for before, after in zip(outputs, made.outputs, strict=True):
-        after.name = before.name or None
-    return made
-
-
-def _inferred(
-    node: Node,
-    schema: Schema,
-    inputs: tuple[Value | None, ...],
-    attributes: Mapping[str, Any],
-    trace: Trace,
-    *,
-    alike: bool,
-) -> Node:
-    """A node on other inputs, with its types inferred; where nobody can, and the inputs are `alike`, they stay.
-
-    A call that inference refuses comes from a file, and runtimes may run it all the same, so it stays too.
-    """
-    handles = [None if value is None else Tensor(value) for value in inputs]
-    try:
-        made = trace.call(schema, handles, attributes, len(node.outputs), node.site, _info(node, attributes))
-    except InferenceError:
-        from_file = node.info is not None and node.info.kept is not None
-        if not from_file or not _same_dtypes(inputs, node.inputs):
-            raise
-        return _moved(node, schema, inputs, attributes, trace)
-    for before, after in zip(node.outputs, made, strict=True):
-        after.name = before.name or None
-        if alike and after.type is None:
-            after.type = before.type
-    found = made[0].node
-    assert found is not None
-    return found
-
-
-def _info(node: Node, attributes: Mapping[str, Any]) -> NodeInfo | None:
-    """What is known of a node, for one with these attributes: the bytes of a file are those without bodies."""
-    info = node.info
-    if attributes is node.attributes or info is None or info.kept is None:
-        return info
-    return info._replace(kept=info.kept._replace(attributes=attributes))
-
-
-def _same_dtypes(one: Iterable[Value | None], other: Iterable[Value | None]) -> bool:
-    """Whether two lists of inputs are of the same dtypes, as far as those of the second are known."""
-    pairs = zip(one, other, strict=True)
-    return all(a is b or (a and b and (b.type is None or _dtype(a.type) is _dtype(b.type))) for a, b in pairs)
-
-
-def _dtype(kind: Type | None) -> Any:
-    return kind.dtype if isinstance(kind, TensorType) else kind
 
 
 def _declared(graph: Graph, values: Mapping[Value, Value]) -> Mapping[Value, bytes]:
@@ -481,16 +396,16 @@ def _forgetful(trace: Trace) -> Iterator[None]:
 
 def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
     """The nodes behind a replacement that were made since a moment, in order; the root too, if they build on it."""
-    new: dict[Node, None] = {}
-    stack = [value.node for value in found if value.node is not None]
+    new: set[Node] = set()
+    stack = [value.node for value in found]
     while stack:
         node = stack.pop()
-        if node in new or (node.order < mark and node is not root):
+        if node is None or (node.order < mark and node is not root) or node in new:
             continue
-        new[node] = None
+        new.add(node)
         if node is not root:
             needed = dependencies(node) if node.attributes else node.inputs
-            stack += [value.node for value in needed if value is not None and value.node is not None]
+            stack += [value.node for value in needed if value is not None]
     return sorted(new, key=_by_order) if len(new) > 1 else list(new)
 
 

@@ -221,11 +221,12 @@ class Loader:
         for proto in waiting:
             names = tuple(proto.input[:])  # a slice, as a list, is made faster than one by one
             try:
-                inputs: tuple[Value | None, ...] | None = tuple(map(own, names))
+                inputs = tuple(map(own, names))
             except KeyError:
-                inputs = _inputs(names, scope)
-                if inputs is None:
+                found = _inputs(names, scope)
+                if found is None:
                     break
+                inputs = found
             attributes = self._attributes(proto, None) if proto.attribute else NO_ATTRIBUTES
             if attributes is None:
                 break

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ..ir import ModelData, Node, Value
-from ..transforming import called_again, sweep
+from ..renewal import called_again
+from ..transforming import sweep
 
 M = TypeVar("M", bound=ModelData)
 

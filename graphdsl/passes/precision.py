@@ -13,11 +13,12 @@ from ..errors import GraphError
 from ..ir import Constant, Graph, Input, Node, Output, Value, constant_array
 from ..loading import opened
 from ..models import Model
+from ..renewal import called_again
 from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
 from ..tensor.lifting import constant
-from ..transforming import called_again, graph_trace, sweep
+from ..transforming import graph_trace, sweep
 from ..types import TensorType, Type, float16, float32, tensor_type
 from .declared_types import declaration, declared_type
 from .outputs import made_under_their_names

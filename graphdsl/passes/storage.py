@@ -7,9 +7,10 @@ from .. import op
 from ..ir import Constant, Node, Value, constant_array
 from ..loading import opened
 from ..models import Model
+from ..renewal import called_again
 from ..tensor.calling import Trace, current_trace
 from ..tensor.lifting import constant
-from ..transforming import called_again, sweep
+from ..transforming import sweep
 from .outputs import made_under_their_names
 from .pipeline import Source
 

@@ -67,6 +67,20 @@ _Goals = Any
 class Matcher:
     """One attempt to match a pattern at one node, which remembers where it stopped."""
 
+    __slots__ = (
+        "_bound",
+        "_choices",
+        "_depth",
+        "_home",
+        "_home_of",
+        "_order",
+        "_pattern",
+        "_reason",
+        "_separate",
+        "exhausted",
+        "steps",
+    )
+
     def __init__(self, pattern: TracedPattern, home: Callable[[Node], object]) -> None:
         self._pattern = pattern
         self._home_of = home
@@ -108,9 +122,9 @@ class Matcher:
                 return None
             goals = self._met(goals)
         bound = self._bound
-        nodes = dict.fromkeys([bound[key] for key in self._order if key.__class__ is NodePattern])
-        del nodes[root]
-        return Found(root, {label: bound.get(label) for label in self._pattern.variables}, tuple(nodes))
+        nodes = [bound[key] for key in self._order if key.__class__ is NodePattern and bound[key] is not root]
+        interior = tuple(dict.fromkeys(nodes)) if len(nodes) > 1 else tuple(nodes)
+        return Found(root, {label: bound.get(label) for label in self._pattern.variables}, interior)
 
     def _retreat(self) -> _Goals:
         """The goals of the other way remembered last, with what was bound since forgotten."""
@@ -213,8 +227,9 @@ class Matcher:
         schema = node.schema
         if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
             return self._fail(_other_operator, schema, pattern)
-        either = pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]
-        orders = [order for order in (node.inputs, node.inputs[::-1]) if _may_fit(pattern, order)] if either else ()
+        orders: list[tuple[Value | None, ...]] = []
+        if pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
+            orders = [order for order in (node.inputs, node.inputs[::-1]) if _may_fit(pattern, order)]
         if pattern.separate and (len(orders) > 1 or pattern.nested):
             key = _Dead(pattern, node)
             if key in self._separate:
@@ -237,7 +252,12 @@ class Matcher:
             swapped = self._inputs(pattern, node, orders[1], rest)
             if swapped is not _FAILED:
                 self._choices.append((swapped, len(self._order)))
-        return self._inputs(pattern, node, orders[0] if orders else node.inputs, rest)
+        given = orders[0] if orders else node.inputs
+        if pattern.star is None and len(given) == len(pattern.inputs):  # nearly all
+            for index in range(len(given) - 1, -1, -1):
+                rest = (pattern.inputs[index], given[index], node, index, rest)
+            return rest
+        return self._inputs(pattern, node, given, rest)
 
     def _inputs(self, pattern: NodePattern, node: Node, given: tuple[Value | None, ...], rest: _Goal | None) -> _Goals:
         """The goals of a node's inputs, before those that were left already."""

@@ -17,12 +17,18 @@ from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.handle import Handle
 from ..walk import graphs
-from .engine import Engine, Firing, Place, Skip, names_of, producers
+from .engine import Engine, Firing, Place, Skip, producers
+from .lineage import names_of
 from .matching import Found, Matcher
 from .patterns import TracedPattern
 from .writing import Recipe
 
 M = TypeVar("M", bound=ModelData)
+
+
+_PLAIN = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_VARIADIC = inspect.Parameter.VAR_POSITIONAL
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 class Match(NamedTuple):
@@ -57,18 +63,20 @@ class Rule:
 
     def replacement(self, match: Found, traced: TracedPattern) -> Any:
         """What the rule's function returns for a match."""
+        bindings, attributes = match.bindings, traced.attributes
         arguments: list[Any] = []
         keywords: dict[str, Any] = {}
         for name, kind in self._parameters:
-            held = _held(match.bindings[name], name in traced.attributes)
-            if kind is inspect.Parameter.VAR_KEYWORD:
-                keywords.update(held)
-            elif kind is inspect.Parameter.VAR_POSITIONAL:
+            value = bindings[name]
+            held = value if name in attributes else _held(value)
+            if kind is _PLAIN:
+                arguments.append(held)
+            elif kind is _VARIADIC:
                 arguments.extend(held)
-            elif kind is inspect.Parameter.KEYWORD_ONLY:
+            elif kind is _KEYWORD:
                 keywords[name] = held
             else:
-                arguments.append(held)
+                keywords.update(held)
         return self.function(*arguments, **keywords)
 
     def explain(self, model: ModelData | Source, at: Place) -> str:
@@ -121,19 +129,17 @@ def _checked_parameters(function: Callable[..., Any], pattern: Callable[..., Any
                 + ", ".join(map(repr, sorted(known)))
                 + at(caller())
             )
-        for star, what in ((inspect.Parameter.VAR_POSITIONAL, "*"), (inspect.Parameter.VAR_KEYWORD, "**")):
+        for star, what in ((_VARIADIC, "*"), (inspect.Parameter.VAR_KEYWORD, "**")):
             if kind is star and known[label].kind is not star:
                 raise RuleError(f"rule {name!r}: {what}{label} is plain {label!r} in the pattern" + at(caller()))
-    return found
+    return [(label, _PLAIN if kind is inspect.Parameter.POSITIONAL_ONLY else kind) for label, kind in found]
 
 
-def _held(value: Any, is_attribute: bool) -> Any:
-    """What a parameter stands for, as users hold it."""
+def _held(value: Any) -> Any:
+    """What a parameter that stands for tensors is, as users hold it; absent inputs are None."""
     if isinstance(value, Value):
         return Tensor(value)
-    if isinstance(value, tuple) and not is_attribute:
-        return tuple([None if item is None else Tensor(item) for item in value])
-    return value
+    return tuple([_held(item) for item in value]) if isinstance(value, tuple) else value
 
 
 @overload
@@ -197,8 +203,8 @@ class RewriteResult(Generic[M]):
     """How often each rule fired, by its name."""
     before: M | None = field(default=None, repr=False)
     """The model that was rewritten."""
-    replaced: Mapping[Value, Value] = field(default_factory=dict, repr=False)
-    """What rules put in the place of a value, step by step; `tensors` says it by name."""
+    replaced: tuple[tuple[Value, Value], ...] = field(default=(), repr=False)
+    """Each value that a rule took away, with what stands in its place; `tensors` says it by name."""
     renewed: Mapping[Node, Node] = field(default_factory=dict, repr=False)
     """The node that each one is in whose place it was made, for others of its inputs had been replaced."""
 
@@ -275,7 +281,7 @@ def rewrite(
     after = engine.run(model)
     firings = engine.firings
     applied = dict(Counter(firing.rule for firing in firings))
-    steps = MappingProxyType(engine.replaced), MappingProxyType(engine.renewed)
+    steps = tuple(engine.lineage.replaced), MappingProxyType(engine.lineage.renewed)
     return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, *steps)
 
 
@@ -325,6 +331,7 @@ def find(model: ModelData | Source, pattern: Callable[..., Any]) -> list[Match]:
                 if (node.schema.domain, node.schema.name) in names:
                     match = Matcher(traced, home).match(node)
                     if match is not None:
-                        held = {n: _held(v, n in traced.attributes) for n, v in match.bindings.items()}
+                        bound = match.bindings.items()
+                        held = {name: value if name in traced.attributes else _held(value) for name, value in bound}
                         found.append(Match(node, MappingProxyType(held), match.interior))
     return found

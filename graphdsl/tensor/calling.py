@@ -218,7 +218,9 @@ def call(
     """
     site = caller()
     trace = _current.get()
-    given, attributes = _sort_out(schema, list(inputs), trace.keywords(keywords), trace, site)
+    given, attributes = list(inputs), NO_ATTRIBUTES
+    if keywords or schema.needed:
+        given, attributes = _sort_out(schema, given, trace.keywords(keywords), trace, site)
     while given and given[-1] is None and len(given) > schema.least_inputs:
         if schema.input(len(given) - 1).variadic:
             break
@@ -232,7 +234,7 @@ def _sort_out(
 ) -> tuple[list[Any], Mapping[str, Any]]:
     """Keywords as inputs and attributes."""
     attributes: dict[str, Any] = {}
-    names = {p.name: i for i, p in enumerate(schema.inputs)} if keywords else {}
+    names = {p.name: i for i, p in enumerate(schema.inputs)}
     for name, value in keywords.items():
         spec = schema.attributes.get(name)
         if spec is not None and not (isinstance(value, Handle) and name in names):
@@ -252,7 +254,7 @@ def _sort_out(
             attributes[name] = _unlisted(schema, name, value, trace, site)
         elif value is not None:
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
-    missing = [n for n, spec in schema.attributes.items() if spec.required and n not in attributes]
+    missing = [name for name in schema.needed if name not in attributes]
     if missing and not trace.open_ended:
         needed = ", ".join(map(repr, missing))
         advice = surplus_inputs(schema, len(inputs)) if len(inputs) > schema.most_inputs else form(schema)
@@ -311,7 +313,7 @@ def _count(
 
 def _returned_by_body(schema: Schema, attributes: Mapping[str, Any]) -> int | None:
     """How many outputs a body makes; None where the operator has none."""
-    if schema.domain or schema.name not in ("If", "Loop", "Scan", "SequenceMap"):
+    if not schema.may_have_bodies or schema.domain or schema.name not in ("If", "Loop", "Scan", "SequenceMap"):
         return None
     body = next(iter(attributes[n] for n in ("then_branch", "body") if n in attributes))
     return len(body.outputs) - (schema.name == "Loop")
