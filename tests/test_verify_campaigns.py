@@ -228,6 +228,25 @@ def test_a_formula_loses_only_what_its_steps_lose() -> None:
     assert found == "numbers that differ by 0.00022 of their size"
 
 
+def test_what_a_function_does_counts_too() -> None:
+    @gd.function(domain="mine")
+    def elu(a):  # type: ignore[no-untyped-def]
+        return op.Elu(a)
+
+    x, feeds = gd.input("x", gd.float32[1]), {"x": np.array([-0.001], np.float32)}
+    exact = np.expm1(feeds["x"].astype(np.float64)).astype(np.float32)
+    assert difference(gd.build({"y": elu(x)}), feeds, exact, exact + np.float32(1e-8)) is None
+
+
+def test_squares_of_a_body_may_overflow() -> None:
+    x = gd.input("x", gd.float32[2, 1])
+    model = gd.build({"y": op.MeanVarianceNormalization(x, axes=[0])})
+    zeros = np.zeros((2, 1), np.float32)
+    for value, reason in ((1e30, None), (1.0, "NaN at other places")):
+        feeds = {"x": np.array([[0], [value]], np.float32)}
+        assert difference(model, feeds, zeros, zeros * np.float32(np.nan)) == reason
+
+
 def test_what_is_computed_in_float32_by_an_attribute_is_as_exact_as_that() -> None:
     x = gd.input("x", gd.float64[2])
     feeds, exact = {"x": np.array([1.0, 2.0])}, np.array([-1.0, 1.0])

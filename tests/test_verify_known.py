@@ -241,6 +241,7 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
     ("the reference's StringNormalizer drops", op.StringNormalizer, [np.array(["", "a"], object)], REFERENCE),
     ("the reference's StringNormalizer takes", op.StringNormalizer, [np.array(["é"], object)], REFERENCE),
     ("StringSplit finds", lambda x: op.StringSplit(x, delimiter="a")[1], [np.array([""], object)], REFERENCE),
+    ("the reference's Clip", op.Clip, [floats(np.inf)], REFERENCE),
     ("the reference's Unique", lambda x: op.Unique(x, sorted=0), [floats(0, -1)], REFERENCE),
     ("the reference's LogSoftmax", op.LogSoftmax, [floats(0, 1000)], REFERENCE),
     ("the reference runs Softmax", at(11, lambda x: op.Softmax(x, axis=0)), [floats([2, 1], [3, 4])], REFERENCE),
@@ -339,18 +340,34 @@ def test_the_node_at_which_witnesses_begin_to_differ_is_found() -> None:
     assert found == [("LRN", "ONNX: the reference's LRN computes as many channels as there are images")]
 
 
-def test_a_node_is_found_inside_a_function_and_with_what_a_body_captures() -> None:
+def test_a_node_is_found_inside_a_function() -> None:
     x = gd.input("x", gd.float32[2])
 
     @gd.function(domain="my")
     def first(a):  # type: ignore[no-untyped-def]
         return op.Unique(a, sorted=0)
 
-    flag = gd.input("flag", gd.bool[()])
-    model = gd.build({"y": op.If(flag, then_branch=lambda: first(x), else_branch=lambda: x)}, inputs=[x, flag])
-    feeds = {"x": floats(0, -1), "flag": np.array(True)}
-    assert met(gd.build({"y": first(x)}), feeds, REFERENCE)[0][1] is not None
-    assert met(model, feeds, REFERENCE) == [("If", None)]  # what an If does is not told from what is in it
+    ((operator, heading),) = met(gd.build({"y": first(x)}), {"x": floats(0, -1)}, REFERENCE)
+    assert operator == "Unique" and heading is not None
+
+
+def loops(x: gd.Tensor, flag: gd.Tensor) -> dict[str, Any]:
+    """Bodies in which one row has a Sigmoid that loses digits, with a captured value each."""
+    half = x * 0.5
+    return {
+        "If": op.If(flag, then_branch=lambda: op.Sigmoid(half[1] * 2), else_branch=lambda: half[0]),
+        "Loop": op.Loop(3, True, body=lambda i, going: (going, op.Sigmoid(half[i] * 2)), outputs=1),
+        "Scan": op.Scan(half[0], x, body=lambda s, row: (row, op.Sigmoid(row + 0 * half[0])), num_scan_inputs=1)[1],
+        "SequenceMap": op.SequenceMap(op.SequenceConstruct(x[0], x[1]), body=lambda item: op.Sigmoid(item + half[0])),
+    }
+
+
+@pytest.mark.parametrize("name", ["If", "Loop", "Scan", "SequenceMap"])
+def test_a_node_is_found_inside_a_body(name: str) -> None:
+    x, flag = gd.input("x", gd.float32[3, 1]), gd.input("flag", gd.bool[()])
+    model = gd.build({"y": loops(x, flag)[name]}, inputs=[x, flag])
+    found = met(model, {"x": floats([0], [-8], [0]), "flag": np.array(True)}, REFERENCE)
+    assert found == [("Sigmoid", "ONNX Runtime: Sigmoid loses all its digits far below 0")]
 
 
 def test_a_fault_that_both_have_explains_no_difference() -> None:

@@ -47,6 +47,9 @@ _REARRANGED = frozenset(
 )
 """Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
 
+_SQUARING = frozenset({"MeanVarianceNormalization"})
+"""Operators whose body squares what it is given, so that a number leaves its range of which the result would not."""
+
 _STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
 """Operators that normalize in float32, whatever the dtype, unless their `stash_type` says otherwise."""
 
@@ -90,10 +93,11 @@ class Runs:
 
     def __init__(self, model: ModelData, feeds: Mapping[str, Any]) -> None:
         self._model, self._feeds = model, feeds
-        nodes = [node for graph in graphs(model.graph) for node in graph.nodes]
+        whole = inline(model) if model.functions else model
+        nodes = [node for graph in graphs(whole.graph) for node in graph.nodes]
         operators = {node.op_type for node in nodes}
         self._shifts, self._weighs = bool(operators & _SHIFTED), bool(operators & _WEIGHING)
-        self._rearranged = bool(operators & _REARRANGED)
+        self._rearranged, self._squares = bool(operators & _REARRANGED), bool(operators & _SQUARING)
         stashes = [dtype for dtype in map(_stash, nodes) if dtype is not None]
         self._coarse = max((limits(dtype).epsilon for dtype in stashes), default=0.0)
         self._known: tuple[Evaluation, list[Any]] | str | None = None
@@ -192,7 +196,10 @@ class Runs:
     def _strayed(self) -> bool:
         """Whether numbers leave the range of their dtype on the way, where kernels may round as they like."""
         known = self._evaluated()
-        return not isinstance(known, str) and bool(known[0].strayed or known[0].lost)
+        if isinstance(known, str):
+            return False
+        truth = known[0]
+        return bool(truth.strayed or truth.lost or (self._squares and truth.largest**2 > limits(float32).most))
 
     def _spread(self, place: int) -> Any:
         """How far roundings move an output; None where that cannot be computed."""

@@ -50,6 +50,15 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
+        "ONNX: the reference's Clip lets infinities pass where no bound is given",
+        "Clip",
+        INFINITIES,
+        where=lambda o: (
+            (np.isposinf(o.x).any() and o.input("max") is None) or (np.isneginf(o.x).any() and o.input("min") is None)
+        ),
+    ),
+    fault(
+        REFERENCE,
         "ONNX: the reference's LpNormalization of p=1 adds up signs",
         "LpNormalization",
         ANY_NUMBERS,
