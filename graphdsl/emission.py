@@ -15,7 +15,18 @@ from .attributes import to_attribute
 from .errors import BuildError
 from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value, clash
 from .sites import LOCATION, locate
-from .types import OptionalType, SparseTensorType, TensorType, Type, to_proto, without_sizes
+from .types import (
+    OptionalType,
+    SparseTensorType,
+    TensorType,
+    Type,
+    int2,
+    int4,
+    to_proto,
+    uint2,
+    uint4,
+    without_sizes,
+)
 from .walk import Survey, constants, functions, operators
 from .wire import field, starts_with
 
@@ -26,6 +37,9 @@ _VALUE_INFO, _NAME = 13, 1
 """Field numbers in `GraphProto`, and in `ValueInfoProto`."""
 
 _NONE: Collection[Value] = ()
+
+_WITHOUT_IDENTITY = frozenset({int2, int4, uint2, uint4})
+"""Dtypes that ONNX Runtime casts, though it has no kernel that copies them."""
 
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
 """Puts an initializer's data elsewhere than into the proto; False where it does not want to.
@@ -109,7 +123,7 @@ class Emitter:
             self._listed(value, proto)
         self._nodes(graph, proto)
         for copied, name in copies:
-            proto.node.add(op_type="Identity", input=[names[copied]], output=[name])
+            self._copy(copied, name, proto.node.add())
         for name, (_, value) in zip(chosen, graph.outputs, strict=True):
             self._declare(graph, value, name, proto.output.add())
         if graph.declared:
@@ -232,7 +246,7 @@ class Emitter:
         return True
 
     def _name_outputs(self, graph: Graph, is_body: bool) -> tuple[list[str], list[tuple[Value, str]]]:
-        """Name the outputs, before all other values: their names, and the copies that Identity nodes make."""
+        """Name the outputs, before all other values: their names, and the copies that are made for some."""
         outputs = graph.outputs
         copies: list[tuple[Value, str]] = []
         chosen: list[str] = []
@@ -265,6 +279,16 @@ class Emitter:
             else:
                 copies.append((value, wanted))
         return chosen, copies
+
+    def _copy(self, value: Value, name: str, made: Any) -> None:
+        """A node that gives a value another name: Identity, or a Cast to its own dtype where only that runs."""
+        made.op_type = "Identity"
+        made.input.append(self.names[value])
+        made.output.append(name)
+        # a function holds for other dtypes than those that it was traced with
+        if isinstance(value.type, TensorType) and value.type.dtype in _WITHOUT_IDENTITY and not self._in_function:
+            made.op_type = "Cast"
+            made.attribute.append(to_attribute("to", value.type.dtype.code, onnx.AttributeProto.INT))
 
     def _attributes(self, node: Node, made: Any) -> None:
         specs = node.schema.attributes
@@ -339,7 +363,7 @@ class Emitter:
         chosen, copies = self._name_outputs(graph, is_body=True)
         self._nodes(graph, proto)
         for copied, name in copies:
-            proto.node.add(op_type="Identity", input=[self.names[copied]], output=[name])
+            self._copy(copied, name, proto.node.add())
         proto.output.extend(chosen)
         proto.attribute.extend(function.attributes)
         for name, value in function.defaults.items():

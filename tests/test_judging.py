@@ -278,6 +278,21 @@ def test_what_the_reference_gets_wrong_is_computed_as_the_runtime_does(
         np.testing.assert_allclose(found, model(array), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("given", [single(1, 2), None, [single(1), single(2)]], ids=["tensor", "nothing", "sequence"])
+def test_optionals_hold_what_they_are_given(given: Any) -> None:
+    kind = gd.sequence(gd.float32[1]) if isinstance(given, list) else gd.float32[2]
+    maybe = op.Optional(type=kind) if given is None else op.Optional(gd.input("x", kind))
+    outputs = {"has": op.OptionalHasElement(maybe)}
+    if given is not None:
+        outputs["got"] = op.OptionalGetElement(maybe)
+    model = gd.build(outputs)
+    feeds = {} if given is None else {"x": given}
+    for wide in (True, False):
+        has, *got = Evaluation(model, feeds, wide=wide).outputs
+        assert has == (given is not None)
+        assert [np.asarray(item).tolist() for item in got] == ([] if given is None else [np.asarray(given).tolist()])
+
+
 class _Dying(ModelSide):
     """A model on which the runtime dies."""
 

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from typing import Any
 
 import kernels
 import numpy as np
@@ -15,7 +17,7 @@ from kernels import BFLOAT16, DEADLY, DTYPES, FLOATS, INTEGERS, MISSING, MISSING
 from support import build, run
 
 import graphdsl as gd
-from graphdsl import op
+from graphdsl import op, verify
 from graphdsl.types import from_text
 
 _UNARY = (
@@ -186,3 +188,69 @@ def test_where_loses_the_sign_of_zero() -> None:
     for dtype in FLOATS:
         zero = np.array([-0.0], dtype.numpy)
         assert not np.signbit(run(op.Where, np.array([True]), zero, zero))[0]
+
+
+# What lies in memory
+
+
+def test_loop_gives_what_lies_in_memory_for_strings_that_it_collects() -> None:
+    x = gd.input("x", gd.string[2])
+    words = np.array(["a", "a text of more than fifteen bytes"], object)
+    collected, states = (
+        op.Loop(3, True, body=lambda i, going: (going, op.Identity(x))),
+        op.Loop(3, True, x, body=lambda i, going, state: (going, state, i)),
+    )
+    model = gd.build(collected)
+    assert model(words).tolist() != [words.tolist()] * 3  # when this fails, ONNX Runtime is mended
+    assert kernels.from_memory(model, {"x": words})
+    assert not kernels.from_memory(gd.build(list(states)), {"x": words})
+
+
+def product_of_nothing(product: Callable[[gd.Tensor, gd.Tensor], gd.Tensor], size: int) -> np.ndarray:
+    """What a product of two matrices gives, along `size` elements, where ones were in memory before."""
+    a, b = gd.input("a", gd.uint8["n", "k"]), gd.input("b", gd.uint8["k", "m"])
+    y = product(a, b)
+    before = gd.input("before", y.dtype["n", "m"])
+    gone = op.Concat(op.Max(before, before), before, axis=0)
+    model = gd.build({"y": product(a, b), "z": op.Concat(gone, before, axis=0)}, inputs=[a, b, before])
+    feeds = {"a": np.ones((4, size), np.uint8), "b": np.ones((size, 4), np.uint8), "before": np.full((4, 4), 7)}
+    feeds["before"] = feeds["before"].astype(y.dtype.numpy)
+    assert kernels.from_memory(model, feeds) is (size == 0)
+    found: np.ndarray = model.run(feeds)["y"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda a, b: op.MatMulInteger(a, b),
+        lambda a, b: op.QLinearMatMul(a, 1.0, np.uint8(0), b, 1.0, np.uint8(0), 1.0, np.uint8(0)),
+        lambda a, b: op.ConvInteger(a[:, :, None], op.Transpose(b)[:, :, None])[:, :, 0],
+    ],
+    ids=["MatMulInteger", "QLinearMatMul", "ConvInteger"],
+)
+def test_products_of_integers_along_nothing_are_what_lies_in_memory(product: Any) -> None:
+    assert product_of_nothing(product, 1).tolist() == [[1] * 4] * 4
+    assert product_of_nothing(product, 0).any()  # when this fails, ONNX Runtime is mended
+
+
+def test_float16_is_not_rounded_between_nodes_that_run_in_float32() -> None:
+    h = gd.input("h", gd.float16["n"])
+    x = np.linspace(-3, 3, 100).astype(np.float16)
+
+    def given(model: gd.Model, h: np.ndarray) -> Any:
+        found = verify.run(model, {"h": h}, "unoptimised")
+        assert isinstance(found, dict), found
+        return found["y"]
+
+    exp, cos = (gd.build({"y": function(h)}) for function in (op.Exp, op.Cos))
+    rounded = given(cos, given(exp, x)).tolist()
+    for both in (
+        gd.build({"y": op.Cos(op.Exp(h))}),
+        gd.build({"y": op.Cos(op.Transpose(op.Exp(h)))}),
+        gd.build({"y": op.If(True, then_branch=lambda: op.Cos(op.Exp(h)), else_branch=lambda: h)}),
+    ):
+        assert given(both, x).tolist() != rounded  # when this fails, ONNX Runtime is mended
+        assert given(kernels.rounding(both), x).tolist() == rounded
+    single = gd.build({"y": op.Exp(gd.input("x", gd.float32["n"]))})
+    assert kernels.rounding(single) is single

@@ -67,6 +67,10 @@ def normal(x: Any) -> Any:
     return op.BatchNormalization(x, one, zero, zero, one)
 
 
+def words_collected(x: Any) -> Any:
+    return op.Loop(3, True, body=lambda i, going: (going, op.Identity(x)))
+
+
 STEPS = floats([[1]], [[1]])
 PIXEL, PIXELS, CHANNELS = floats([[1]]), floats([[1, 2, 3]]), floats([[1], [1]])
 
@@ -247,6 +251,7 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
     ("the reference runs Softmax", at(11, lambda x: op.Softmax(x, axis=0)), [floats([2, 1], [3, 4])], REFERENCE),
     ("the reference mixes statistics", at(9, normal), [floats([0], [2])], REFERENCE),
     ("the reference's RoiAlign", at(10, region), [floats([[1, 2], [3, 4]])[None]], REFERENCE),
+    ("Loop gives what lies in memory", words_collected, [np.array(["a", "b"], object)], REFERENCE),
     ("fmod", lambda a, b: op.Mod(a, b, fmod=1), [np.full(16, 3e38, "f"), np.full(16, 0.1, "f")], TORCH),
 ]
 
@@ -276,7 +281,7 @@ def test_what_lies_in_memory_is_known() -> None:
     assert known(known_here._replace(inputs=tuple(runs[0].values())), REFERENCE) is None
 
 
-MEMORY = "MatMulInteger over nothing"
+MEMORY = "products of integers over nothing"
 """What no run shows for certain: it depends on what lies in memory."""
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..ir import Node
+from ..types import TensorType, string
 from .faults import (
     CRASH,
     FLOATS,
@@ -179,12 +181,25 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         "float32 float64",
         lambda o: o.difference.gap <= 4 * epsilon(o) * _taken_away(o),
     ),
-    fault(
-        RUNTIME,
-        "ONNX Runtime: MatMulInteger over nothing gives what lies in memory",
-        "MatMulInteger",
-        VALUES,
-        where=lambda o: o.x.shape[-1] == 0,
+    *(
+        fault(
+            frozenset({witness}),  # each run gives something else
+            "ONNX Runtime: products of integers over nothing are what lies in memory",
+            "ConvInteger MatMulInteger QLinearMatMul",
+            VALUES,
+            where=lambda o: not o.x.size,
+        )
+        for witness in sorted(RUNTIME)
+    ),
+    *(
+        fault(
+            frozenset({witness}),
+            "ONNX Runtime: Loop gives what lies in memory for strings that it collects",
+            "Loop",
+            VALUES,
+            where=lambda o: collects_strings(o.node),
+        )
+        for witness in sorted(RUNTIME)
     ),
     fault(
         RUNTIME,
@@ -230,6 +245,12 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         lambda o: o.gives == o.dtype and not is_finite(o.x),
     ),
 )
+
+
+def collects_strings(node: Node) -> bool:
+    """Whether a Loop joins strings that its rounds give."""
+    joined = node.outputs[max(len(node.inputs) - 2, 0) :]
+    return any(isinstance(value.type, TensorType) and value.type.dtype is string for value in joined)
 
 
 def _lost_by_running_sums(o: Origin) -> float:
