@@ -1,5 +1,6 @@
 """What all tests share: how many examples Hypothesis draws, what is forgotten after each, explained assertions."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,26 @@ settings.register_profile(
 
 def pytest_configure(config: pytest.Config) -> None:
     """`pytest -m full` draws many examples, other ones each time; every other run a fixed sample."""
-    settings.load_profile("full" if config.getoption("markexpr") == "full" else "sample")
+    settings.load_profile("full" if is_full(config) else "sample")
+    if is_full(config) and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.randrange(2**32))  # which Hypothesis's plugin reads after this
+
+
+def is_full(config: pytest.Config) -> bool:
+    """Whether the long suites run."""
+    return bool(config.getoption("markexpr") == "full")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how the same examples are drawn again."""
+    if is_full(config):
+        terminalreporter.write_line(f"drawn with --hypothesis-seed={config.option.hypothesis_seed}")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What draws follow from that Hypothesis does not make: another number in each full run."""
+    return int(request.config.option.hypothesis_seed or 0)
 
 
 @pytest.fixture(autouse=True)

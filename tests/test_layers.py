@@ -121,6 +121,7 @@ LAYERS = {
     "building": "models from tensors and functions",
     "passes.outputs": "outputs under their names, which passes leave behind",
     "passes.pipeline": "what all passes take and give",
+    "passes.vanishing": "numbers too small for constants that passes compute",
     "passes.rules.known": "what is known of types in rules",
     "passes.rules.identities": "rules for what does nothing",
     "passes.rules.movement": "rules that merge what moves data",

@@ -1,5 +1,6 @@
 """Passes that merge and fuse: nodes as text before and after, what stays, and what the outputs are worth."""
 
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -334,6 +335,37 @@ def test_batch_norm_that_trains_or_is_shared_stays() -> None:
     infinite = convolution("Conv", gd.float32, 1, bias=False)
     infinite = gd.with_weights(infinite, {"const_2": np.full(6, np.inf, np.float32)})
     assert len(P.fuse_batch_norm(infinite).nodes) == 2
+
+
+def small_convolution(change: Callable[[Any], Any], dtype: gd.DType, weight: float, bias: float = 0.0) -> gd.Model:
+    """A convolution of one number, and what changes it."""
+    x = gd.input("x", dtype[1, 1, 1])
+    numbers = [np.full(shape, number, dtype.numpy) for shape, number in (((1, 1, 1), weight), ((1,), bias))]
+    return gd.build({"y": change(op.Conv(x, *numbers))})
+
+
+def scaled_by(factor: float) -> list[Callable[[Any], Any]]:
+    """A product with a number, in two ways."""
+    zero, one, scale = (np.float32([number]) for number in (0, 1, factor))
+    return [lambda y: y * scale, lambda y: op.BatchNormalization(y, scale, zero, zero, one, epsilon=0.0)]
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_no_weight_vanishes(way: int) -> None:
+    """Zero times infinity is NaN."""
+    model = small_convolution(scaled_by(-1e-30)[way], gd.float32, 1e-30)
+    after = gd.compose(P.fuse_conv_scale, P.fuse_batch_norm)(model)
+    assert after.nodes[0].inputs[1].array.tolist() == [[[-(2.0**-149)]]]
+    for side in (model, after):
+        assert on_runtime(side.to_proto(), [np.full((1, 1, 1), np.inf, np.float32)])[0] == -np.inf
+    zero = small_convolution(scaled_by(-1e-30)[way], gd.float32, 0.0)
+    assert gd.compose(P.fuse_conv_scale, P.fuse_batch_norm)(zero).nodes[0].inputs[1].array.tolist() == [[[0.0]]]
+
+
+def test_a_bias_that_is_not_finite_is_not_folded() -> None:
+    model = small_convolution(lambda y: y + np.float16([60000]), gd.float16, 1, 60000)
+    assert [node.op_type for node in P.fuse_conv_scale(model).nodes] == ["Conv", "Add"]
+    assert model(np.full((1, 1, 1), -60000, np.float16)) == 60000
 
 
 # Gemm

@@ -24,6 +24,7 @@ from .declared_types import declaration, declared_type
 from .outputs import made_under_their_names
 from .pipeline import Source
 from .unused import dead_code
+from .vanishing import lasting
 
 _KEPT = (
     "QuantizeLinear",
@@ -95,9 +96,7 @@ def as_half(array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         half = np.asarray(array).astype(np.float16)
     far = np.isinf(half) & np.isfinite(array)
-    gone = (half == 0) & (array != 0)
-    half = np.where(far, np.copysign(np.float16(65504), half), half)
-    return np.asarray(np.where(gone, np.copysign(np.float16(2**-24), half), half))
+    return lasting(np.where(far, np.copysign(np.float16(65504), half), half), array != 0)
 
 
 def _is_single(value: Value | None) -> bool:

@@ -11,6 +11,7 @@ from ...rewriting import any_of, rule
 from ...schemas import opset_in_force
 from ...tensor import Tensor
 from ...types import bfloat16, float16, float32, float64
+from ..vanishing import lasting
 from .known import dtype_of, rank_of, shape_of
 
 _COMPUTED = (float32, float16, bfloat16)
@@ -38,7 +39,8 @@ def _scaled(
 ) -> tuple[Tensor, Tensor] | None:
     """Weights and bias of a convolution whose channels are scaled and shifted; `group` is 0 for weights (out, in, ...).
 
-    Computed in float64. None where the weights or the bias are no constants, or where a result is not finite.
+    Computed in float64; no weight vanishes. None where the weights or the bias are no constants, or where a result is
+    not finite.
     """
     if w.value is None or (b is not None and b.value is None):
         return None
@@ -50,12 +52,13 @@ def _scaled(
     with np.errstate(all="ignore"):
         if group:  # (in, out / group, ...), where the inputs of one group lie together
             split = weights.reshape(group, weights.shape[0] // group, *weights.shape[1:])
-            scaled = (split * factor.reshape(group, 1, -1, *ones)).reshape(weights.shape)
+            factors = np.broadcast_to(factor.reshape(group, 1, -1, *ones), split.shape).reshape(weights.shape)
         else:
-            scaled = weights * factor.reshape(-1, 1, *ones)
-        made = [array.astype(w.dtype.numpy) for array in (scaled, start * factor + shift)]
+            factors = factor.reshape(-1, 1, *ones)
+        made = [array.astype(w.dtype.numpy) for array in (weights * factors, start * factor + shift)]
     if not all(np.isfinite(array).all() for array in made):
         return None
+    made[0] = lasting(made[0], (weights != 0) & (factors != 0))
     name = w.name or None
     return constant(made[0], name and f"{name}_fused"), constant(made[1], name and f"{name}_fused_bias")
 
@@ -109,12 +112,14 @@ def _for_each_channel(c: Tensor, w: Tensor, group: int) -> np.ndarray | None:
 
 
 def _added(w: Tensor, b: Tensor | None, c: Tensor, group: int) -> Tensor | None:
-    """The bias of a convolution to whose channels a constant is added."""
+    """The bias of a convolution to whose channels a constant is added; None where it is not finite, or not known."""
     more = _for_each_channel(c, w, group)
     if more is None or (b is not None and b.value is None):
         return None
     start = np.zeros_like(more) if b is None else np.asarray(b.value, np.float64)
-    return constant((start + more).astype(w.dtype.numpy), c.name or None)
+    with np.errstate(all="ignore"):
+        made = (start + more).astype(w.dtype.numpy)
+    return constant(made, c.name or None) if np.isfinite(made).all() else None
 
 
 def _times(w: Tensor, b: Tensor | None, c: Tensor, group: int) -> tuple[Tensor, Tensor] | None:
