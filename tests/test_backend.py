@@ -6,6 +6,7 @@ A sample runs by default, all cases with `pytest -m full`. The counts are printe
 import os
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -234,6 +235,25 @@ def test_a_dead_worker_is_a_finding() -> None:
         place: place * place for place in (0, 1, 2, 4, 6, 7)
     }
     assert list(each(work, [])) == []
+
+
+_sessions: list[Any] = []
+
+
+def forget(item: int) -> int:
+    """Forget a session that has threads."""
+    signal.alarm(60)
+    _sessions.clear()
+    return item
+
+
+def test_a_worker_may_forget_the_sessions_of_the_other_process() -> None:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 3
+    proto = gd.build(op.Exp(gd.input("x", gd.float32[2]))).to_proto()
+    _sessions.append(onnxruntime.InferenceSession(proto.SerializeToString(), options))
+    time.sleep(1)  # until its threads sleep
+    assert dict(each(forget, [1])) == {0: 1}
 
 
 def test_a_crash_of_the_runtime_fails_its_case(monkeypatch: pytest.MonkeyPatch) -> None:

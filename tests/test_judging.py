@@ -48,6 +48,7 @@ def softmax(x: Any) -> Any:
 MAX = float(np.finfo(np.float32).max)
 MASK = single(0, -1e9, 0, -MAX)
 LARGE = single(3e8, 1, 1e10)
+WEIGHTS = single(1, -0.5).reshape(1, 1, 2)
 
 ACCEPTED: dict[str, tuple[Any, ...]] = {
     "reassociation of 10,000 values": (lambda x: op.ReduceSum(x, [0], keepdims=0), in_parts, normal(10000)),
@@ -179,6 +180,18 @@ def test_the_judge_rejects(case: str) -> None:
             "the runtime and the reference disagree after",
         ),
         (lambda x: x * 2 - x, lambda x: x, single(np.inf), "NaN of infinities that were given"),
+        (
+            lambda x: op.Conv(x, WEIGHTS) * 3.0,
+            lambda x: op.Conv(x, 3 * WEIGHTS),
+            single(np.inf, MAX).reshape(1, 1, 2),
+            "Conv leaves the normal range of float32",
+        ),
+        (
+            lambda x: op.BatchNormalization(x, *np.array([[0.0], [1], [0], [0]])),
+            lambda x: x * 0.0 + 1.0,
+            np.array([[[np.nan, 1e307]]]),
+            "before leaves the range of float64",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarray, reason: str) -> None:

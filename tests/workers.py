@@ -1,5 +1,6 @@
 """Work done in worker processes, so that one that dies is a finding and not the end of the run."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -37,7 +38,11 @@ class _Worker:
             return place, Crash(signal.Signals(-code).name if code < 0 else f"exit code {code}")
 
 
+_kept: list[Any] = []
+
+
 def _work(task: Callable[[Any], Any], items: Sequence[Any], places: Sequence[int], results: Connection) -> None:
+    _kept.extend(gc.get_objects())  # to close a session of the other process would be to wait for threads left there
     for place in places:
         results.send(task(items[place]))
 

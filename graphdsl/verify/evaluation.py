@@ -189,10 +189,11 @@ class Evaluation(Computed):
     def _watch(self, node: Node, inputs: Sequence[Any], found: Sequence[Any]) -> None:
         """Take note of where float64 ends: an overflow to infinity, and infinities or NaN made of what underflowed."""
         spoilt = any(value in self._vanished for value in node.inputs if value is not None)
-        overflowed = "overflow" in self._flags
-        self.lost |= overflowed and any(_has(item, np.isinf) for item in found)  # whatever infinities were given
-        if overflowed or spoilt:
-            for test in (np.isinf, np.isnan):
+        tests = (np.isinf, np.isnan)
+        if "overflow" in self._flags:  # whatever infinities and NaN were given
+            self.lost |= any(_has(item, test) for item in found for test in tests)
+        if spoilt:
+            for test in tests:
                 self.lost |= any(_has(item, test) for item in found) and not any(_has(item, test) for item in inputs)
         if "underflow" in self._flags or spoilt:
             self._vanished.update(node.outputs)
@@ -236,10 +237,7 @@ class Evaluation(Computed):
             return alone
         sums: Sequence[Any] = ()
         if self._wide and schema.name in ACCUMULATING and not schema.domain:
-            sizes = [
-                np.abs(item) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else item for item in given
-            ]
-            sums = self._computed(schema, node.attributes, sizes, 1)
+            sums = self._computed(schema, node.attributes, list(map(_sizes_of, given)), 1)
             if isinstance(sums[0], np.ndarray) and _is_float(self._target(node)):
                 self.measure(sums[0], self._target(node) or float64, schema.label)
                 sums = [sums[0] * max(1.0, terms(given, found[0]) ** 0.5 / 2)]
@@ -337,6 +335,13 @@ class Evaluation(Computed):
 
 def _is_float(dtype: DType | None) -> bool:
     return dtype is not None and dtype.kind == "float"
+
+
+def _sizes_of(item: Any) -> Any:
+    """The sizes of floats, but for infinities and NaN, beside which finite numbers may overflow all the same."""
+    if not isinstance(item, np.ndarray) or item.dtype.kind != "f":
+        return item
+    return np.where(np.isfinite(item), np.abs(item), 0.0)
 
 
 def _has(item: Any, test: Callable[[np.ndarray], Any]) -> bool:
