@@ -214,7 +214,7 @@ class Draft:
         Hypothesis takes the step away that made the last one, the choices that follow keep their meaning.
         """
         place = self.number(0, _RECENT + 1)
-        return (found[place], False) if place < len(found) else (None, not place)
+        return (found[place % len(found)], False) if found and place < _RECENT else (None, not place)
 
     def broadcast(self, shape: Shape) -> Any:
         """The next input: a tensor that broadcasts to a shape without changing it."""
