@@ -360,16 +360,23 @@ def _difference(seen: Seen, task: Task, counts: Counter[str]) -> tuple[str, Seen
 
 
 def _is_known(seen: Seen, pair: tuple[str, ...], task: Task, counts: Counter[str]) -> Any:
-    """Whether all nodes at which witnesses begin to differ show faults that are known; these are counted."""
-    headings = [known_fault(origin, pair) for origin in origins(seen.model, seen.feeds, pair, task.seconds)]
+    """Whether all nodes at which witnesses begin to differ show faults that are known; these are counted.
+
+    Where no node does, only roundings have added up, or the runtime has made another model of this one.
+    """
+    found = origins(seen.model, seen.feeds, pair, task.seconds)
+    if not found:
+        return found is not None and set(pair) != _OPTIMISING and len(pair) > 1
+    headings = [known_fault(origin, pair) for origin in found]
     known = {heading for heading in headings if heading is not None}
-    if not headings or None in headings:
+    if None in headings:
         return False
     counts.update(_HEADING + heading for heading in known)
     return True
 
 
 _HEADING = "known: "
+_OPTIMISING = {"onnxruntime", "unoptimised"}
 
 
 def _repro(found: _Found) -> str:

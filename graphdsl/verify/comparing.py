@@ -39,8 +39,8 @@ _SHIFTED = frozenset(
 Where a formula does not (Sigmoid, Tanh, Erf, Softplus, Softmax, ...), a kernel that loses digits near 0 is reported.
 """
 
-_WEIGHING = frozenset({"DFT", "Resize", "STFT"})
-"""Operators that add up numbers with weights that they compute: exact to a part of the largest result."""
+_WEIGHING = frozenset({"DFT", "DeformConv", "GridSample", "Resize", "STFT"})
+"""Operators that add up numbers with weights that they compute: exact to a part of the largest number."""
 
 _REARRANGED = frozenset(
     {"BatchNormalization", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM", "RNN", "STFT"}
@@ -144,7 +144,7 @@ class Runs:
         if np.array_equal(a, b, equal_nan=True):
             return None
         dtype = as_dtype(one.dtype)
-        if self._rearranged and not self._is_finite():
+        if self._rearranged and not np.isfinite(self._sizes()).all():
             return None  # what becomes of infinity depends on the algorithm
         for name, mask in (("NaN", np.isnan), ("infinities", np.isinf)):
             if not np.array_equal(mask(a), mask(b)) and not self._strayed():
@@ -158,7 +158,7 @@ class Runs:
             gap = np.where(finite, np.abs(a - b), 0.0)
             size = np.where(finite, np.maximum(np.abs(a), np.abs(b)), 0.0)
             least = 1.0 if self._shifts else known.least
-            least = max(least, float(np.max(size, initial=0.0))) if self._weighs else least
+            least = max(least, float(np.max(size, initial=0.0)), *self._sizes()) if self._weighs else least
             epsilon = max(known.epsilon, self._coarse)
             allowed = _UNITS * epsilon * np.maximum(size, least)
         if not np.any(gap > allowed):
@@ -171,11 +171,11 @@ class Runs:
         worst = float(np.max(gap / np.maximum(size, known.least)))
         return f"numbers that differ by {worst:.2g} of their size"
 
-    def _is_finite(self) -> bool:
-        """Whether no number of the input is infinite or none."""
+    def _sizes(self) -> list[float]:
+        """The sizes of the numbers that the model is given, or has as constants."""
         arrays = [*self._feeds.values(), *(value.array for value in constants(self._model.graph))]
         numbers = [item for item in arrays if isinstance(item, np.ndarray) and item.dtype.kind not in "OUS"]
-        return all(bool(np.isfinite(item.astype(np.complex128)).all()) for item in numbers)
+        return [float(np.max(np.abs(item.astype(np.complex128)), initial=0.0)) for item in numbers]
 
     # What the standard and roundings say
 

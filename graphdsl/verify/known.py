@@ -24,6 +24,14 @@ FAULTS: tuple[Fault, ...] = (
         "float32",
         lambda o: np.isinf(o.x / o.inputs[1]).any(),
     ),
+    fault(
+        TORCH,
+        "torch: Gelu of infinite float32 is NaN",
+        "Gelu",
+        NAN,
+        "float32",
+        lambda o: o.attribute("approximate") == "none" and np.isposinf(o.x).any(),
+    ),
 )
 
 

@@ -65,12 +65,14 @@ class Origin(NamedTuple):
         return kind.dtype.name if isinstance(kind, TensorType) else ""
 
 
-def origins(model: ModelData, feeds: Mapping[str, Any], pair: Sequence[str], seconds: float) -> Iterator[Origin]:
-    """The nodes at which two witnesses differ, or at which one of them crashes, in order.
+def origins(model: ModelData, feeds: Mapping[str, Any], pair: Sequence[str], seconds: float) -> list[Origin] | None:
+    """The nodes at which two witnesses differ, or at which one of them crashes, in order; None if that cannot be told.
 
-    Where it is a branch or a loop at which they do so, it is nodes of its body, if these can be told. A node that
-    nobody runs alone ends the search.
+    Where it is a branch or a loop at which they do so, it is nodes of its body, if these can be told. None are found
+    where each node alone gives what the other witness gives: then roundings, or what a runtime makes of several nodes
+    at once, have added up.
     """
+    found: list[Origin] = []
     plain = inline(model) if model.functions else model
     values: dict[Value, Any] = {v: feeds.get(v.name or "", v.default) for v in plain.graph.inputs}
     for node in plain.graph.nodes:
@@ -82,22 +84,22 @@ def origins(model: ModelData, feeds: Mapping[str, Any], pair: Sequence[str], sec
         try:
             outcomes = [run(part, _feeds(given), name, seconds=seconds) for name in pair]
         except FeedError:
-            return
+            return None
         inputs = tuple([values[v] if v in values else constant_array(v) for v in node.inputs])
         for name, outcome in zip(pair, outcomes, strict=True):
             if isinstance(outcome, Crash):
-                yield Origin(node, inputs, Difference(f"{name} crashed: {outcome.reason}"))
-                return
+                return [*found, Origin(node, inputs, Difference(f"{name} crashed: {outcome.reason}"))]
         ran = [outcome for outcome in outcomes if isinstance(outcome, dict)]
-        if not ran:
-            return
-        if len(ran) == 2:
+        if len(ran) < len(pair):
+            return None
+        if len(pair) == 2:
             runs = Runs(part, _feeds(given))
-            found = runs.difference(*ran)
-            if found is not None and not runs.undefined:
+            difference = runs.difference(*ran)
+            if difference is not None and not runs.undefined:
                 inside = list(_inside(plain, node, inputs, values, pair, seconds)) if node.bodies else []
-                yield from inside or [Origin(node, inputs, found)]
+                found += inside or [Origin(node, inputs, difference)]
         values.update(zip(node.outputs, ran[0].values(), strict=True))
+    return found
 
 
 def _inside(
@@ -121,7 +123,7 @@ def _inside(
         if given is None:
             return
         fed = _feeds([*given, *(values[v] for v in needed)])
-        yield from origins(part, fed, pair, seconds)
+        yield from origins(part, fed, pair, seconds) or ()
         outcome = run(part, fed, pair[0], seconds=seconds)
         if not isinstance(outcome, dict):
             return

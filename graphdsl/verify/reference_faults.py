@@ -15,6 +15,8 @@ from .faults import (
     SHAPES,
     VALUES,
     Fault,
+    axes,
+    epsilon,
     fault,
     has_nan,
     inexact,
@@ -28,6 +30,7 @@ from .faults import (
     underflows,
     windows,
 )
+from .origins import Origin
 
 REFERENCE_FAULTS: tuple[Fault, ...] = (
     fault(
@@ -254,6 +257,20 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
+        "ONNX: the reference's StringNormalizer looks for stop words inside of elements",
+        "StringNormalizer",
+        f"{SHAPES}|{VALUES}",
+        where=lambda o: o.attribute("stopwords") and any(" " in text for text in o.x.flat),
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the body of MeanVarianceNormalization subtracts squares",
+        "MeanVarianceNormalization",
+        f"{NUMBERS}|{NAN}",
+        where=lambda o: o.difference.relative <= (lost := _lost_by_squares(o)) or lost >= 1,
+    ),
+    fault(
+        REFERENCE,
         "ONNX: the reference's StringNormalizer takes accents away",
         "StringNormalizer",
         f"{VALUES}|{SHAPES}",
@@ -315,3 +332,9 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
 def _misplaced(pads: tuple[int, ...]) -> bool:
     """Whether pads are others where both ends of an axis are taken to come first; those of one axis are lost."""
     return any(pads) and (len(pads) != 4 or pads[1] != pads[2])
+
+
+def _lost_by_squares(o: Origin) -> float:
+    """Which part of a variance is lost where it is the mean of squares less the square of the mean."""
+    along = tuple(axes(o))
+    return size(8 * epsilon(o) * np.mean(o.x**2, along) / np.var(o.x, along))
