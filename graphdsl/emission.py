@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from .attributes import to_attribute
 from .errors import BuildError
+from .garbage import undisturbed
 from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value, clash
 from .sites import LOCATION, locate
 from .types import (
@@ -92,6 +93,7 @@ class Emitter:
         self._in_function = False
         """Whether bodies are those of a function, which holds for other sizes than it was traced with."""
 
+    @undisturbed()
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
         proto = _shell(model)

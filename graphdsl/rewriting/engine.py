@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
 from ..errors import GraphError, RuleError
-from ..garbage import undisturbed
 from ..ir import (
     Function,
     Graph,
@@ -142,10 +141,6 @@ class Engine:
 
     def run(self, model: M) -> M:
         """The model after sweeps until nothing fires, or the budget ends it."""
-        with undisturbed():
-            return self._run(model)
-
-    def _run(self, model: M) -> M:
         version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
         self._table(version)
         for _ in range(_MOST_SWEEPS):

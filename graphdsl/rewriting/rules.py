@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 from .. import schemas
 from ..errors import GraphError, RuleError, nearest
+from ..garbage import undisturbed
 from ..ir import Graph, ModelData, Node, Value
 from ..loading import Source, load
 from ..models import Model
@@ -278,11 +279,12 @@ def rewrite(
     wanted: Any = [at] if alone else at
     model = _read(model)
     engine = Engine(model, rules, None if at is None else producers(model, wanted), strict=strict)
-    after = engine.run(model)
-    firings = engine.firings
-    applied = dict(Counter(firing.rule for firing in firings))
-    steps = tuple(engine.lineage.replaced), MappingProxyType(engine.lineage.renewed)
-    return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, *steps)
+    with undisturbed():
+        after = engine.run(model)
+        firings = engine.firings
+        applied = dict(Counter([firing.rule for firing in firings]))
+        steps = tuple(engine.lineage.replaced), MappingProxyType(engine.lineage.renewed)
+        return RewriteResult(after, firings, engine.skipped, engine.unproven, applied, model, *steps)
 
 
 def _read(model: ModelData | Source) -> ModelData:
