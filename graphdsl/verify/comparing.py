@@ -43,7 +43,7 @@ _WEIGHING = frozenset({"DFT", "DeformConv", "GridSample", "Resize", "STFT"})
 """Operators that add up numbers with weights that they compute: exact to a part of the largest number."""
 
 _REARRANGED = frozenset(
-    {"BatchNormalization", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM", "RNN", "STFT"}
+    {"AffineGrid", "BatchNormalization", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM", "RNN", "STFT"}
 )
 """Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
 
