@@ -105,17 +105,23 @@ def from_memory(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
     return any(node.inputs[0] in values and not values[node.inputs[0]].size for node in products)
 
 
-def rounding(model: gd.Model) -> gd.Model:
-    """The model with each float16 tensor rounded, which the runtime leaves out between nodes that it has in float32.
+def steady(model: gd.Model) -> gd.Model:
+    """The model with what the runtime makes of a node the same in every place, where it does not optimise.
 
-    One Identity is drawn into float32 with the nodes around it; two are not, where the runtime does not optimise.
+    Identity nodes behind each node with floats see to it. Between nodes that the runtime has in float32 alone, it leaves
+    out the rounding to float16, and draws a single Identity in with them, but not two. And it has the body of a Scan
+    write into rows of the output, where memory is aligned as it happens, on which the last bit of a Cos depends.
     """
 
     def visit(node: Node, inputs: tuple[gd.Tensor | None, ...]) -> Any:
         made = [gd.Tensor(value) for value in node.outputs]
-        halves = [isinstance(tensor.type, TensorType) and tensor.dtype is gd.float16 for tensor in made]
-        if not any(halves):
+        kinds = [tensor.type for tensor in made]
+        dtypes = [kind.dtype if isinstance(kind, TensorType) else None for kind in kinds]
+        if not any(dtype in FLOATS for dtype in dtypes):
             return None
-        return [op.Identity(op.Identity(t)) if half else t for t, half in zip(made, halves, strict=True)]
+        return [
+            op.Identity(op.Identity(t)) if dtype is gd.float16 else op.Identity(t) if dtype in FLOATS else t
+            for t, dtype in zip(made, dtypes, strict=True)
+        ]
 
     return gd.transform(model, visit)
