@@ -468,6 +468,14 @@ def test_layer_norm_over_other_axes_stays(axes: list[int], scale: tuple[int, ...
     assert P.fuse_layer_norm(model) is model
 
 
+def test_an_epsilon_that_makes_the_result_larger_stays() -> None:
+    x = gd.input("x", gd.float32[3, 4])
+    moved = x - op.ReduceMean(x, [-1])
+    y = moved / op.Sqrt(op.ReduceMean(moved * moved, [-1]) + np.full((1, 1, 1), 1e-5, np.float32))
+    model = gd.build({"y": y * np.ones(4, np.float32)})
+    assert gd.rewrite(model, R.layer_norm, strict=True).model is model  # no type would change either
+
+
 def test_float64_is_not_computed_in_float32() -> None:
     x = gd.input("x", gd.float64[3, 4])
     moved = x - op.ReduceMean(x, [-1])

@@ -228,6 +228,8 @@ def layer_norm(x: Tensor, axes: Any, eps: Tensor, scale: Tensor) -> Tensor | Non
     if chosen is None or eps.value is None or eps.value.size != 1 or shape is None or dtype_of(x) not in _COMPUTED:
         return None
     rank = len(shape)
+    if eps.value.ndim > rank:  # it makes the result larger
+        return None
     found = sorted(int(axis) % rank for axis in np.ravel(chosen))
     least = float(eps.value.reshape(()))
     if not found or found != list(range(found[0], rank)) or not least > 0 or opset_in_force() < 17:
