@@ -298,6 +298,14 @@ class TestDuplicates:
         model = parsed("g (float[3] x) => (float[3] y, float[3] z) { y = Exp(x) z = Exp(x) }")
         assert lines(applied(P.merge_duplicates, model)) == ["y = Exp(x)", "z = Identity(y)"]
 
+    @pytest.mark.parametrize("opset, left", [(13, 2), (14, 1)])
+    def test_sequences_are_merged_where_two_outputs_can_be_one(self, opset: int, left: int) -> None:
+        with gd.opset(opset):
+            x = gd.input("x", gd.float32[3])
+            model = gd.build({"y": op.SequenceConstruct(x, x), "z": op.SequenceConstruct(x, x)})
+        after = applied(P.merge_duplicates, model)
+        assert [node.op_type for node in after.nodes] == ["SequenceConstruct"] * left
+
 
 class TestStorage:
     def test_constant_nodes_become_initializers_and_back(self) -> None:

@@ -13,9 +13,10 @@ from ..attributes import from_attribute
 from ..ir import Constant, Graph, ModelData, Node, Opaque, Value
 from ..loading import opened
 from ..models import Model
-from ..schemas import Schema
+from ..schemas import Schema, in_force
 from ..tensor.calling import Trace, current_trace
 from ..transforming import sweep
+from ..types import TensorType, type_text
 from ..walk import constants, graphs
 from .declared_types import made_outputs
 from .determinism import is_deterministic
@@ -31,7 +32,7 @@ def merge_duplicates(source: Source) -> Model:
 
     Two nodes are one where operator, inputs and attributes are the same, in one graph or in a body and what encloses
     it. Never merged are nodes that are not deterministic by their schema (RandomNormal, Bernoulli, Dropout), that have
-    bodies, or that only others implement.
+    bodies, that only others implement, or that make sequences where the opset has no Identity for two outputs of one.
 
     >>> import graphdsl as gd
     >>> x = gd.input("x", gd.float32[3])
@@ -47,7 +48,7 @@ def merge_duplicates(source: Source) -> Model:
         schema = node.schema
         if schema not in known:
             known[schema] = is_deterministic(schema)
-        key = _key(node) if known[schema] else None
+        key = _key(node) if known[schema] and _may_be_copied(node) else None
         if key is None:
             return None
         here = trace = current_trace()
@@ -63,6 +64,12 @@ def merge_duplicates(source: Source) -> Model:
 
     changed = sweep(model, visit, values=_equal_constants(model))
     return model if changed is model else made_under_their_names(changed)
+
+
+def _may_be_copied(node: Node) -> bool:
+    """Whether Identity takes what a node makes, which two outputs of a model need that are one value."""
+    others = [value.type for value in node.outputs if not isinstance(value.type, TensorType)]
+    return not others or all(type_text(kind) in in_force("Identity").inputs[0].types for kind in others if kind)
 
 
 def _equal_constants(model: ModelData) -> dict[Value, Value]:
