@@ -340,6 +340,10 @@ def _contributed() -> dict[str, Any]:
     return {s.name: s for s in state.get_all_operator_schema() if s.domain == "com.microsoft"}
 
 
+_DRAW_NOTHING = frozenset({"AffineGrid", "CausalConvWithState", "DepthToSpace", "LinearAttention", "SpaceToDepth"})
+"""Operators that `onnx.defs` marks as random and that are not: their function depends on attributes."""
+
+
 def _read(native: Any, version: int, until: int) -> Schema:
     return Schema(
         native.domain,
@@ -351,7 +355,7 @@ def _read(native: Any, version: int, until: int) -> Schema:
         outputs=tuple(map(_parameter, native.outputs)),
         attributes={name: _attribute(spec) for name, spec in native.attributes.items()},
         doc=native.doc or "",
-        deterministic=not getattr(native, "non_deterministic", False),
+        deterministic=native.name in _DRAW_NOTHING or not getattr(native, "non_deterministic", False),
         native=native if isinstance(native, OpSchema) else None,
     )
 

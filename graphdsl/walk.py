@@ -144,14 +144,10 @@ def operators(*parts: Graph) -> dict[Schema, Node]:
     return first
 
 
-_FLAGGED = frozenset({"AffineGrid", "CausalConvWithState", "DepthToSpace", "LinearAttention", "SpaceToDepth"})
-"""Operators that compute the same each time, though `onnx.defs` cannot say so: their function depends on attributes."""
-
-
 def is_random(node: Node) -> bool:
     """Whether a node, or one in its bodies or the function that it calls, may compute something else each time."""
     if node.schema.function is None and not (node.attributes and node.bodies):
-        return not node.schema.deterministic and node.schema.name not in _FLAGGED
+        return not node.schema.deterministic
     stack, seen = [node], set[Function]()
     while stack:
         current = stack.pop()
@@ -162,7 +158,7 @@ def is_random(node: Node) -> bool:
             if schema.function not in seen:
                 seen.add(schema.function)
                 stack.extend(schema.function.graph.nodes)
-        elif not schema.deterministic and schema.name not in _FLAGGED:
+        elif not schema.deterministic:
             return True
     return False
 

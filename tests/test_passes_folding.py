@@ -41,6 +41,12 @@ def test_the_constant_has_the_name_of_what_it_replaces() -> None:
     assert (tensor.name, numpy_helper.to_array(tensor)) == ("a", 2.0)
 
 
+def test_what_onnx_marks_as_random_and_draws_nothing_is_folded() -> None:
+    x, k = gd.input("x", gd.float32[1, 4, 1, 1]), gd.constant(np.float32([[[[1, 2], [3, 4]]]]))
+    after = fold(gd.build({"y": x + op.SpaceToDepth(k, blocksize=2)}))
+    assert [node.op_type for node in after.nodes] == ["Add"]
+
+
 @pytest.mark.parametrize(
     "body",
     [
