@@ -44,6 +44,9 @@ _NOT_PREPACKED = 1 << 30
 UNOPTIMISED = {"graph_optimization_level": "ORT_DISABLE_ALL"}
 """Session options with which a tensor's value does not depend on which others are asked for."""
 
+_UNTOUCHED = {**UNOPTIMISED, "intra_op_num_threads": 1, "inter_op_num_threads": 1}
+"""Options of a session that runs nothing, and so needs no threads, which take longer to make than the rest."""
+
 Options = Mapping[str, Any]
 
 
@@ -250,7 +253,7 @@ def opens(model: ModelData) -> str | None:
         MissingRuntime: ONNX Runtime is not installed.
     """
     try:
-        _load(model, CPU, UNOPTIMISED, f"model {model.graph.name!r}")
+        _load(model, CPU, _UNTOUCHED, f"model {model.graph.name!r}")
     except RunError as error:
         return str(error)
     return None
@@ -297,8 +300,8 @@ def _set_option(options: Any, name: str, value: Any) -> None:
     if "." in name:
         options.add_session_config_entry(name, str(value))
         return
-    known = [known for known in dir(options) if not known.startswith("_")]
-    if name not in known:
+    if name.startswith("_") or not hasattr(options, name):
+        known = [known for known in dir(options) if not known.startswith("_")]
         raise SignatureError(f"ONNX Runtime's SessionOptions has no {name!r}{nearest(name, known)}" + at(caller()))
     current = getattr(options, name)
     try:

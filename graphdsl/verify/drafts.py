@@ -17,7 +17,8 @@ from ..ir import Constant, Input
 from ..schemas import Parameter, Schema, in_force
 from ..tensor import Tensor
 from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type, type_text
-from .arrays import ANY, YES_OR_NO, Range, array, integers, pool
+from .arrays import ANY, Range, array, pool
+from .choices import Choices
 from .ranges import Use, demand_of
 from .scopes import Scope
 
@@ -59,8 +60,11 @@ class Unfit(Exception):
 class Draft:
     """One call of an operator while it is being made up. Inputs are handed out in the order of the schema."""
 
-    def __init__(self, draw: st.DrawFn, scope: Scope, schema: Schema, dtypes: frozenset[DType]) -> None:
+    def __init__(
+        self, draw: st.DrawFn, choices: Choices, scope: Scope, schema: Schema, dtypes: frozenset[DType]
+    ) -> None:
         self.draw = draw
+        self.choices = choices
         self.scope = scope
         self.schema = schema
         self.inputs: list[Any] = []
@@ -73,7 +77,7 @@ class Draft:
 
     def number(self, low: int, high: int) -> int:
         """A number, the least one being the simplest."""
-        return self.draw(integers(low, high)) if high > low else low
+        return self.choices.between(low, high)
 
     def pick(self, items: Sequence[Any]) -> Any:
         """One of some items, the first one being the simplest."""
@@ -81,7 +85,7 @@ class Draft:
 
     def flag(self) -> bool:
         """Yes or no; no is simpler."""
-        return self.draw(YES_OR_NO)
+        return self.choices.flag()
 
     def attribute(self, name: str, values: Sequence[Any]) -> Any:
         """Leave an attribute out, or give it one of some values that the opset allows; what it was given."""

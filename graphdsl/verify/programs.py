@@ -25,7 +25,8 @@ from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
 from ..types import DType, TensorType, Type, as_dtype, tensor_type
-from .arrays import YES_OR_NO, edges, integers
+from .arrays import edges, integers
+from .choices import Choices
 from .drafts import BY_SIMPLICITY, Draft, Unfit
 from .recipes import RECIPES
 from .scopes import Scope
@@ -43,6 +44,9 @@ OPERATORS = (*RECIPES, "If", "Loop", "Scan")
 _SHELF = 16
 """How many operators are chosen among at a time."""
 
+
+_STEP = st.binary(min_size=24, max_size=24)
+"""The choices of a step; one that needs more draws again."""
 
 _OFTEN = 4
 """How often of eight times the value of a step is no output, unless it is the last."""
@@ -117,11 +121,11 @@ def models(
 
 @st.composite
 def _models(draw: st.DrawFn, plan: Plan) -> Model:
-    opset = draw(st.sampled_from(plan.opsets))
+    opset = plan.opsets[draw(integers(0, len(plan.opsets) - 1))]
     scope = Scope(without=plan.without)
     builder = Builder(draw, plan, opset)
     with opset_forced(opset):
-        made = builder.steps(scope, draw(integers(1, plan.largest)))
+        made = builder.program(scope, draw(integers(1, plan.largest)))
         if not made:
             reject()
         others = [tensor for tensor in builder.returned if tensor._v is not made[-1]._v]
@@ -134,20 +138,32 @@ class Builder:
 
     def __init__(self, draw: st.DrawFn, plan: Plan, opset: int) -> None:
         self.draw = draw
+        self.choices = Choices()
         self.plan = plan
         self.opset = opset
         self.returned: list[Tensor] = []
         """What the model returns beside what the last step makes."""
         self._names = count()
         # whether they exist at the opset or not, so that another opset leaves the choices what they are
-        self._flow = [name for name in plan.operators if name in FLOW]
-        self._shelves = _shelves(plan.operators)
+        self._flow, self._shelves = _kinds(plan.operators)
 
-    def steps(self, scope: Scope, number: int, depth: int = 0) -> list[Tensor]:
-        """What a number of steps make, in order."""
+    def program(self, scope: Scope, number: int) -> list[Tensor]:
+        """What a number of steps make, in order: each by a draw of its own, which Hypothesis can take away."""
         made: list[Tensor] = []
         for _ in range(number):
-            found = self.draw(_step(self, scope, depth))
+            self.choices = Choices(self.draw(_STEP), lambda: self.draw(_STEP))
+            found = self.steps(scope, 1)
+            made += found
+            # decided here, so that a step that is taken away takes its part in this along
+            if found and self.number(0, 7) > _OFTEN:
+                self.returned.append(found[-1])
+        return made
+
+    def steps(self, scope: Scope, number: int, depth: int = 0) -> list[Tensor]:
+        """What a number of steps make, in order, by the choices of the step that they are part of."""
+        made: list[Tensor] = []
+        for _ in range(number):
+            found = self.attempt(scope, depth)
             for tensor in found:
                 scope.add(tensor)
             made += found
@@ -181,7 +197,7 @@ class Builder:
         if not _exists(name, self.opset):
             raise Unfit(f"no {name} at opset {self.opset}")
         schema = lookup("", name, self.opset)
-        draft = Draft(self.draw, scope, schema, self.plan.dtypes)
+        draft = Draft(self.draw, self.choices, scope, schema, self.plan.dtypes)
         outputs = RECIPES[name](draft)
         return self.call(draft, outputs)
 
@@ -205,7 +221,7 @@ class Builder:
 
     def number(self, low: int, high: int) -> int:
         """A number, the least one being the simplest."""
-        return self.draw(integers(low, high))
+        return self.choices.between(low, high)
 
     # Steps with steps of their own
 
@@ -231,7 +247,7 @@ class Builder:
     def loop(self, scope: Scope, depth: int) -> list[Tensor]:
         """A Loop that carries one value, and may collect another."""
         start = self.some(scope)
-        collects = self.draw(YES_OR_NO)
+        collects = self.choices.flag()
 
         def body(i: Tensor, going: Tensor, state: Tensor) -> list[Tensor]:
             inner = Scope(scope)
@@ -245,7 +261,7 @@ class Builder:
     def scan(self, scope: Scope, depth: int) -> list[Tensor]:
         """A Scan along the first axis of a value."""
         found = [t for t in scope.tensors() if t.shape and isinstance(t.shape[0], int) and t.shape[0] > 0]
-        rows = self.draw(st.sampled_from(found[:3])) if found else self.new(scope, (2, 2))
+        rows = self.choices.pick(found[:3]) if found else self.new(scope, (2, 2))
         state = self.some(scope)
 
         def body(carried: Tensor, row: Tensor) -> list[Tensor]:
@@ -271,7 +287,7 @@ class Builder:
         body.__name__ = f"f{next(self._names)}"
         called = function(domain="random", name=body.__name__)(_taking(body, len(given)))
         made = listed(called(*given))
-        return made if not self.draw(YES_OR_NO) else made + listed(called(*given))
+        return made if not self.choices.flag() else made + listed(called(*given))
 
     # Values
 
@@ -284,7 +300,7 @@ class Builder:
     def some(self, scope: Scope) -> Tensor:
         """A tensor that there is, or a new one."""
         found = [tensor for tensor in scope.tensors() if is_plain(tensor)][:3]
-        return self.draw(st.sampled_from(found)) if found else self.new(scope, (self.number(1, 3),))
+        return self.choices.pick(found) if found else self.new(scope, (self.number(1, 3),))
 
     def new(self, scope: Scope, shape: tuple[int, ...], dtype: str | None = None) -> Any:
         """A new tensor."""
@@ -302,16 +318,6 @@ class Builder:
         if any(not isinstance(size, int) for size in kind.shape):
             raise Unfit("no value of this type")
         return self.new(scope, kind.shape, kind.dtype.name)
-
-
-@st.composite
-def _step(draw: st.DrawFn, builder: Builder, scope: Scope, depth: int) -> list[Tensor]:
-    """One step as a draw of its own, which Hypothesis can take away as a whole."""
-    made = builder.attempt(scope, depth)
-    # decided here, so that a step that is taken away takes its part in this along
-    if made and not depth and draw(integers(0, 7)) > _OFTEN:
-        builder.returned.append(made[-1])
-    return made
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -333,10 +339,11 @@ def _taking(body: Any, number: int) -> Any:
 
 
 @cache
-def _shelves(operators: tuple[str, ...]) -> list[list[str]]:
-    """Operators that are no steps of steps, some at a time: Hypothesis draws the first of many things too often."""
+def _kinds(operators: tuple[str, ...]) -> tuple[list[str], list[list[str]]]:
+    """Steps with steps of their own; and operators, some at a time, which are drawn in two choices."""
     simple = [name for name in operators if name not in FLOW]
-    return [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
+    shelves = [simple[start : start + _SHELF] for start in range(0, len(simple), _SHELF)]
+    return [name for name in operators if name in FLOW], shelves
 
 
 @cache
@@ -360,7 +367,7 @@ _kernels: dict[Any, bool] = {}
 def _runs(made: Tensor, opset: int) -> bool:
     """Whether ONNX Runtime has a kernel for the call that made a value.
 
-    It is asked once for calls that are alike: of the same dtypes and ranks, with the same words among the attributes.
+    It is asked once for calls that are alike: of the same dtypes, with the same words among the attributes.
     """
     node = made._v.node
     if node is None:
@@ -377,8 +384,8 @@ def _runs(made: Tensor, opset: int) -> bool:
 
 
 def _kind(kind: Type | None) -> Any:
-    """A type but for its sizes."""
-    return (kind.dtype, kind.rank) if isinstance(kind, TensorType) else kind
+    """A type but for its shape, which kernels do not depend on."""
+    return kind.dtype if isinstance(kind, TensorType) else kind
 
 
 def alone(node: Node, opset: int) -> Model:

@@ -1,6 +1,6 @@
 """`verify.rule`: trying to refute a rewrite rule from its pattern alone.
 
-choices.py reads choices from bytes, plans.py settles dtypes, calls.py and hints.py know what operators accept,
+plans.py settles dtypes, calls.py and hints.py know what operators accept,
 instances.py makes models of a pattern, refuter.py judges them.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 from ...attributes import from_attribute
 from ...schemas import Schema
 from ...types import DType
-from .choices import Choices
+from ..choices import Choices
 
 Shape = tuple[int, ...]
 

@@ -22,9 +22,9 @@ from ...tensor.calling import ROOT
 from ...tensor.handle import Handle
 from ...types import DType, tensor_type
 from ..arrays import ANY, Range
+from ..choices import Choices
 from ..ranges import Use, demand_of
 from .calls import Call, Shape, size, sizes
-from .choices import Choices
 from .hints import IMAGES, MATRICES, complete, is_elementwise
 from .plans import TENSOR, Contradiction, Leaf, Plan, Step, form_of, formed, innermost
 

@@ -17,7 +17,7 @@ from ...schemas import Parameter, Schema
 from ...types import DTYPES, DType, OptionalType, SequenceType, TensorType, Type, as_dtype, from_text, tensor_type
 from ...types import optional as optional_of
 from ...types import sequence as sequence_of
-from .choices import Choices
+from ..choices import Choices
 
 T = TypeVar("T")
 
