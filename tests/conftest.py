@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,7 +30,9 @@ def is_full(config: pytest.Config) -> bool:
     return bool(config.getoption("markexpr") == "full")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: Any, config: pytest.Config
+) -> None:  # older pytests do not export its class
     """Say how the same examples are drawn again."""
     if is_full(config):
         terminalreporter.write_line(f"drawn with --hypothesis-seed={config.option.hypothesis_seed}")
