@@ -5,19 +5,19 @@ box, and which value in it. This costs Hypothesis one choice for the whole array
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from ..dims import Dim
 from ..errors import SignatureError, nearest
 from ..sites import at, caller
 from ..types import DType, MapType, OptionalType, SequenceType, TensorType, Type, as_type, tensor_type
+from .choices import Chooser, Drawn, assume
 
 EDGES = ("nan", "infinity", "negative_zero", "subnormal", "extreme", "empty", "one")
 """What can be left out: values of floats, the ends of a dtype's range, sizes of 0 and of 1."""
@@ -64,18 +64,6 @@ class Range(NamedTuple):
 
 
 ANY = Range()
-
-
-# Hypothesis takes longer to find a strategy that it has made before than to draw from it
-integers = cache(st.integers)
-"""Integers from a number to another one."""
-
-YES_OR_NO = st.booleans()
-
-
-@cache
-def _bytes(count: int) -> st.SearchStrategy[bytes]:
-    return st.binary(min_size=count, max_size=count)
 
 
 def tensors(
@@ -128,11 +116,11 @@ def edges(names: Iterable[str]) -> frozenset[str]:
 def _arrays(
     draw: st.DrawFn, kind: Type, without: frozenset[str], within: Range, sizes: dict[str, int], largest: int
 ) -> Any:
-    return value(draw, kind, without, within, dict(sizes), largest)
+    return value(Drawn(draw), kind, without, within, dict(sizes), largest)
 
 
 def value(
-    draw: st.DrawFn,
+    source: Chooser,
     kind: Type,
     without: frozenset[str] = frozenset(),
     within: Range = ANY,
@@ -142,15 +130,15 @@ def value(
     """Draw a value of a type. Named dimensions that `sizes` lacks are drawn and put there."""
     sizes = {} if sizes is None else sizes
     if isinstance(kind, TensorType):
-        return array(draw, kind.dtype, shape(draw, kind, without, sizes, largest), without, within)
+        return array(source, kind.dtype, shape(source, kind, without, sizes, largest), without, within)
     if isinstance(kind, SequenceType):
-        count = draw(integers(0 if "empty" not in without else 1, 3))
-        return [value(draw, kind.element, without, within, sizes, largest) for _ in range(count)]
+        count = source.between(0 if "empty" not in without else 1, 3)
+        return [value(source, kind.element, without, within, sizes, largest) for _ in range(count)]
     if isinstance(kind, OptionalType):
-        return value(draw, kind.element, without, within, sizes, largest) if draw(YES_OR_NO) else None
+        return value(source, kind.element, without, within, sizes, largest) if source.flag() else None
     if isinstance(kind, MapType):
-        keys = array(draw, kind.key, (draw(integers(1, 3)),), without, ANY)
-        return {key: _plain(value(draw, kind.element, without, within, sizes, largest)) for key in keys.tolist()}
+        keys = array(source, kind.key, (source.between(1, 3),), without, ANY)
+        return {key: _plain(value(source, kind.element, without, within, sizes, largest)) for key in keys.tolist()}
     raise SignatureError(f"no strategy makes values of {kind!r}; draw a tensor, and make it of that in the model")
 
 
@@ -160,39 +148,39 @@ def _plain(item: Any) -> Any:
 
 
 def shape(
-    draw: st.DrawFn, kind: TensorType, without: frozenset[str], sizes: dict[str, int], largest: int = LARGEST
+    source: Chooser, kind: TensorType, without: frozenset[str], sizes: dict[str, int], largest: int = LARGEST
 ) -> tuple[int, ...]:
     """Draw a shape that a type takes. Sizes that are not given are most often those of other dimensions, so that
     tensors fit each other."""
     if kind.shape is None:
-        kind = tensor_type(kind.dtype, (None,) * draw(integers(0, 3)))
+        kind = tensor_type(kind.dtype, (None,) * source.between(0, 3))
     found = []
     for dim in kind.shape or ():
         if isinstance(dim, Dim):
             for name in sorted(dim.symbols - sizes.keys()):
-                sizes[name] = size(draw, without, sizes.values(), largest)
+                sizes[name] = size(source, without, sizes.values(), largest)
             computed = dim.substitute(sizes)
             assert isinstance(computed, int)
             found.append(computed)
         else:
-            found.append(dim if dim is not None else size(draw, without, sizes.values(), largest))
+            found.append(dim if dim is not None else size(source, without, sizes.values(), largest))
     return tuple(found)
 
 
-def size(draw: st.DrawFn, without: frozenset[str], others: Iterable[int], largest: int = LARGEST) -> int:
+def size(source: Chooser, without: frozenset[str], others: Iterable[int], largest: int = LARGEST) -> int:
     """Draw the size of a dimension: one that another has already, or a new one."""
     known = [other for other in dict.fromkeys(others) if other > 1]
     least = 2 if "one" in without else 1
-    drawn = draw(integers(0 if known else 1, 7))
+    drawn = source.between(0 if known else 1, 7)
     if drawn < 5 and known:
         return known[drawn % len(known)]
     if drawn == 7 and "empty" not in without:
-        return 0 if draw(YES_OR_NO) else least
-    return draw(integers(least, max(least, largest)))
+        return 0 if source.flag() else least
+    return source.between(least, max(least, largest))
 
 
 def array(
-    draw: st.DrawFn,
+    source: Chooser,
     dtype: DType,
     shape: tuple[int, ...],
     without: frozenset[str] = frozenset(),
@@ -201,7 +189,7 @@ def array(
     """Draw an array of a dtype and shape."""
     if dtype.kind == "complex":
         part = tensor_type("float32" if dtype.bits == 64 else "float64").dtype
-        real, imaginary = (array(draw, part, shape, without, within) for _ in range(2))
+        real, imaginary = (array(source, part, shape, without, within) for _ in range(2))
         joined = np.empty(shape, dtype.numpy)
         joined.real, joined.imag = real, imaginary
         return joined
@@ -209,12 +197,12 @@ def array(
     if not count:
         return np.empty(shape, dtype.numpy)
     if within.apart and within.low is not None and within.high is not None:
-        return _apart(draw, shape, within, int(within.low), int(within.high)).astype(dtype.numpy)
+        return _apart(source, shape, within, int(within.low), int(within.high)).astype(dtype.numpy)
     found = pool(dtype, without, within)
     reaches = found.reaches
-    reach = reaches[draw(integers(0, len(reaches) - 1))] if len(reaches) > 1 else reaches[0]
+    reach = reaches[source.between(0, len(reaches) - 1)] if len(reaches) > 1 else reaches[0]
     length = min(count, _DRAWN)
-    raw = np.frombuffer(draw(_bytes(2 * length)), np.uint8).astype(np.int64)
+    raw = np.frombuffer(source.take(2 * length), np.uint8).astype(np.int64)
     boxes = raw[::2] * reach >> 8
     places = found.starts[boxes] + (raw[1::2] * found.sizes[boxes] >> 8)
     if count > length:
@@ -223,29 +211,29 @@ def array(
     return chosen.reshape(shape)
 
 
-def _apart(draw: st.DrawFn, shape: tuple[int, ...], within: Range, low: int, high: int) -> np.ndarray:
+def _apart(source: Chooser, shape: tuple[int, ...], within: Range, low: int, high: int) -> np.ndarray:
     """Draw integers of which some may not be equal: a piece of a permutation for each part that holds these."""
     if within.grid:
         sizes = tuple(min(size, high + 1) for size in within.grid)
-        rows = _permuted(draw, range(prod(sizes)), prod(shape[:-1]))
+        rows = _permuted(source, range(prod(sizes)), prod(shape[:-1]))
         found = np.stack(np.unravel_index(rows, sizes), -1).reshape(shape)
     elif within.line is not None:
         sizes = (high + 1,)
         others = shape[: within.line] + shape[within.line + 1 :]
-        lines = [_permuted(draw, range(high + 1), shape[within.line]) for _ in range(prod(others))]
+        lines = [_permuted(source, range(high + 1), shape[within.line]) for _ in range(prod(others))]
         found = np.moveaxis(np.reshape(lines, (*others, shape[within.line])), -1, within.line)
     else:
-        return _permuted(draw, range(low, high + 1), prod(shape)).reshape(shape)
+        return _permuted(source, range(low, high + 1), prod(shape)).reshape(shape)
     assume(low <= 0)
-    if low < 0 and draw(YES_OR_NO):  # the same places, counted from the end
+    if low < 0 and source.flag():  # the same places, counted from the end
         found = found - np.asarray(sizes)
         assume(int(found.min()) >= low)
     return found
 
 
-def _permuted(draw: st.DrawFn, whole: Sequence[int], count: int) -> np.ndarray:
+def _permuted(source: Chooser, whole: Sequence[int], count: int) -> np.ndarray:
     assume(count <= len(whole))
-    return np.array(draw(st.permutations(whole))[:count], np.int64)
+    return np.array(source.order(whole)[:count], np.int64)
 
 
 # Pools

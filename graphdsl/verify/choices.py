@@ -3,10 +3,89 @@
 A draw of Hypothesis costs as much as a node of a model, so what is made of many choices reads them from few draws.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Protocol, TypeVar
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.errors import UnsatisfiedAssumption
 
 T = TypeVar("T")
+
+# Hypothesis takes longer to find a strategy that it has made before than to draw from it
+integers = cache(st.integers)
+"""Integers from a number to another one."""
+
+YES_OR_NO = st.booleans()
+
+
+@cache
+def _bytes(count: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=count, max_size=count)
+
+
+class Chooser(Protocol):
+    """Where choices come from: a draw of Hypothesis each, or bytes. What is simplest comes first."""
+
+    def between(self, low: int, high: int) -> int:
+        """A number from `low` to `high`."""
+
+    def flag(self) -> bool:
+        """Yes or no; no is simpler."""
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+
+    def order(self, whole: Sequence[int]) -> Sequence[int]:
+        """The items in some order."""
+
+
+class Drawn:
+    """Choices that Hypothesis draws one by one, so that what is found is made small one by one."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def between(self, low: int, high: int) -> int:
+        """A number from `low` to `high`."""
+        return self._draw(integers(low, high))
+
+    def flag(self) -> bool:
+        """Yes or no; no is simpler."""
+        return self._draw(YES_OR_NO)
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+        return self._draw(_bytes(count))
+
+    def order(self, whole: Sequence[int]) -> Sequence[int]:
+        """The items in some order."""
+        return self._draw(st.permutations(whole))
+
+
+def assume(holds: object) -> None:
+    """Give up what is being made, if something does not hold that it needs; Hypothesis then draws again.
+
+    Raises:
+        UnsatisfiedAssumption: it does not hold.
+    """
+    if not holds:
+        raise UnsatisfiedAssumption
+
+
+def at_random(make: Callable[["Choices"], T], seed: int, count: int) -> Iterator[T]:
+    """What is made of random choices, so many times; what is given up is left out."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        try:
+            yield make(Choices(more=lambda: random.bytes(_MORE)))
+        except UnsatisfiedAssumption:
+            continue
+
+
+_MORE = 64
+"""How many random bytes are made at a time."""
 
 
 class Choices:
@@ -29,8 +108,8 @@ class Choices:
         return self._raw[self.used - 1]
 
     def below(self, count: int) -> int:
-        """A number from 0 to `count` - 1, of which there are at most 256."""
-        return self.byte() * count >> 8
+        """A number from 0 to `count` - 1."""
+        return self.byte() * count >> 8 if count <= 256 else (self.byte() << 8 | self.byte()) * count >> 16
 
     def between(self, low: int, high: int) -> int:
         """A number from `low`, the simplest, to `high`."""
@@ -39,6 +118,14 @@ class Choices:
     def flag(self) -> bool:
         """Yes or no; no is simpler."""
         return self.byte() > 127
+
+    def take(self, count: int) -> bytes:
+        """So many bytes."""
+        return bytes([self.byte() for _ in range(count)])
+
+    def order(self, whole: Sequence[int]) -> Sequence[int]:
+        """The items in some order."""
+        return self.shuffled(whole)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of some options, the simplest of which comes first."""

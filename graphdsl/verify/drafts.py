@@ -18,7 +18,7 @@ from ..schemas import Parameter, Schema, in_force
 from ..tensor import Tensor
 from ..types import DTYPES, DType, TensorType, float32, from_text, tensor_type, type_text
 from .arrays import ANY, Range, array, pool
-from .choices import Choices
+from .choices import Choices, Drawn
 from .ranges import Use, demand_of
 from .scopes import Scope
 
@@ -63,7 +63,7 @@ class Draft:
     def __init__(
         self, draw: st.DrawFn, choices: Choices, scope: Scope, schema: Schema, dtypes: frozenset[DType]
     ) -> None:
-        self.draw = draw
+        self.source = Drawn(draw)
         self.choices = choices
         self.scope = scope
         self.schema = schema
@@ -236,7 +236,7 @@ class Draft:
 
     def array(self, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         """An array of any values."""
-        return array(self.draw, dtype, shape, self.scope.without)
+        return array(self.source, dtype, shape, self.scope.without)
 
     def anything(self, operator: str) -> Tensor:
         """A tensor that an operator takes as its first input: one that there is, or a new one of float32."""
@@ -292,7 +292,7 @@ class Draft:
         if simply and dtype.kind != "complex" and not within.apart:
             values = np.full(shape, pool(dtype, self.scope.without, within).values[0])
         else:
-            values = array(self.draw, dtype, shape, self.scope.without, within)
+            values = array(self.source, dtype, shape, self.scope.without, within)
         return self.give(self.scope.constant(values))
 
     def _fixed(self, within: Range, demanded: Range | None, simply: bool) -> bool:

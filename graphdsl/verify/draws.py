@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -19,9 +19,12 @@ from hypothesis import strategies as st
 from ..inlining import inline
 from ..ir import ModelData
 from ..types import DType, as_dtype
-from .inputs import feeds
+from .choices import Choices, Chooser, Drawn, at_random
+from .inputs import fed, studied
 from .judging import Judgement
 from .ranges import demands
+
+T = TypeVar("T")
 
 PLAIN = frozenset({"nan", "infinity", "subnormal", "extreme"})
 """The edges that ordinary draws leave out."""
@@ -83,21 +86,30 @@ def draws(
     without: Iterable[str] = (),
     sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Feeds of a model, of one kind."""
+    """Feeds of a model, of one kind, as a Hypothesis strategy."""
+    return drawn(Drawn(draw), model, kind, without, sizes)
+
+
+def drawn(
+    source: Chooser,
+    model: ModelData,
+    kind: str,
+    without: Iterable[str] = (),
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Draw feeds of a model, of one kind."""
     left_out = frozenset(without)
-    if kind == ANY:
-        return dict(draw(feeds(model, without=left_out, sizes=sizes)))
-    found: dict[str, Any] = dict(draw(feeds(model, without=PLAIN | left_out, sizes=sizes)))
-    if kind != ORDINARY:
+    found = fed(source, studied(model), left_out if kind == ANY else PLAIN | left_out, sizes or {})
+    if kind not in (ANY, ORDINARY):
         for name, item in found.items():
-            found[name] = _spiced(draw, item, kind, free=name in _unbounded(model) and "extreme" not in left_out)
+            found[name] = _spiced(source, item, kind, free=name in _unbounded(model) and "extreme" not in left_out)
     return found
 
 
-def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
+def _spiced(source: Chooser, item: Any, kind: str, *, free: bool) -> Any:
     """An array with up to three special numbers, if it has floats, or integers that may be anything; so in a list."""
     if isinstance(item, list):
-        return [_spiced(draw, element, kind, free=free) for element in item]
+        return [_spiced(source, element, kind, free=free) for element in item]
     if not isinstance(item, np.ndarray) or not item.size or item.dtype.kind in "bOUSc":
         return item
     dtype = as_dtype(item.dtype)
@@ -108,8 +120,8 @@ def _spiced(draw: st.DrawFn, item: Any, kind: str, *, free: bool) -> Any:
     else:
         return item
     copied = item.copy()
-    for _ in range(draw(st.integers(1, 3))):
-        number, place = divmod(draw(st.integers(0, item.size * len(numbers) - 1)), item.size)
+    for _ in range(source.between(1, 3)):
+        number, place = divmod(source.between(0, item.size * len(numbers) - 1), item.size)
         copied.reshape(-1)[place] = numbers[number]
     return copied
 
@@ -145,6 +157,19 @@ def quietly(examples: int) -> settings:
         report_multiple_bugs=False,
         print_blob=False,
     )
+
+
+def tried(test: Callable[[T], None], make: Callable[[Choices], T], *, examples: int, seed: int) -> Found | None:
+    """The first example found on which a test raises `Found`, of so many random ones; None where it raises on none.
+
+    This takes a fraction of what `search` takes for few examples, and makes nothing small.
+    """
+    try:
+        for example in at_random(make, seed, examples):
+            test(example)
+    except Found as found:
+        return found
+    return None
 
 
 def search(

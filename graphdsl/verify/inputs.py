@@ -4,7 +4,6 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from hypothesis import reject
 from hypothesis import strategies as st
 
 from ..dims import Dim
@@ -12,7 +11,8 @@ from ..inlining import inline
 from ..ir import Input, ModelData
 from ..loading import Source, load
 from ..types import OptionalType, SequenceType, TensorType, Type
-from .arrays import ANY, LARGEST, YES_OR_NO, Range, edges, size, value
+from .arrays import ANY, LARGEST, Range, edges, size, value
+from .choices import Chooser, Drawn, assume
 from .ranges import Demanded, demands, dimensions, meet
 
 
@@ -48,7 +48,7 @@ def feeds(
         LoadError: the model cannot be read.
     """
     subject = model if isinstance(model, ModelData) else load(model)
-    return _feeds(_studied(subject), edges(without), dict(sizes or {}), largest)
+    return _feeds(studied(subject), edges(without), dict(sizes or {}), largest)
 
 
 class Study(NamedTuple):
@@ -66,7 +66,8 @@ class Study(NamedTuple):
 _studies: "weakref.WeakKeyDictionary[ModelData, Study]" = weakref.WeakKeyDictionary()
 
 
-def _studied(model: ModelData) -> Study:
+def studied(model: ModelData) -> Study:
+    """What drawing feeds needs to know of a model, found once."""
     found = _studies.get(model)
     if found is None:
         plain = inline(model) if model.functions else model
@@ -81,6 +82,13 @@ def _studied(model: ModelData) -> Study:
 def _feeds(
     draw: st.DrawFn, study: Study, without: frozenset[str], sizes: dict[str, int], largest: int
 ) -> dict[str, Any]:
+    return fed(Drawn(draw), study, without, sizes, largest)
+
+
+def fed(
+    source: Chooser, study: Study, without: frozenset[str], sizes: Mapping[str, int], largest: int = LARGEST
+) -> dict[str, Any]:
+    """Draw values for all inputs of a model that was studied."""
     given, fixed = dict(sizes), frozenset(sizes)
     names = dict.fromkeys(
         name
@@ -91,14 +99,16 @@ def _feeds(
     )
     for name in names:
         if name not in given:
-            given[name] = size(draw, without, [*study.known, *given.values()], largest)
+            given[name] = size(source, without, [*study.known, *given.values()], largest)
     _grow(given, fixed, study.computed)
     drawn: dict[str, Any] = {}
-    for source in study.inputs:
-        if source.default is not None and draw(YES_OR_NO):
+    for parameter in study.inputs:
+        if parameter.default is not None and source.flag():
             continue
-        assert source.type is not None, "the types of a model's inputs are known"
-        drawn[source.name or ""] = value(draw, source.type, without, _range(study, source, given), given, largest)
+        assert parameter.type is not None, "the types of a model's inputs are known"
+        drawn[parameter.name or ""] = value(
+            source, parameter.type, without, _range(study, parameter, given), given, largest
+        )
     return drawn
 
 
@@ -113,7 +123,7 @@ def _grow(sizes: dict[str, int], fixed: frozenset[str], computed: Iterable[Dim])
             break
         for name in names:
             sizes[name] += 1
-    reject()
+    assume(False)
 
 
 def _is_negative(dim: Dim, sizes: Mapping[str, int]) -> bool:

@@ -25,8 +25,8 @@ from ..sites import at, caller
 from ..tensor import Tensor
 from ..tensor.calling import Trace, current_trace, tracing
 from ..types import DType, TensorType, Type, as_dtype, tensor_type
-from .arrays import edges, integers
-from .choices import Choices
+from .arrays import edges
+from .choices import Choices, integers
 from .drafts import BY_SIMPLICITY, Draft, Unfit
 from .recipes import RECIPES
 from .scopes import Scope

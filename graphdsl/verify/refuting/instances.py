@@ -21,7 +21,7 @@ from ...tensor import Tensor
 from ...tensor.calling import ROOT
 from ...tensor.handle import Handle
 from ...types import DType, tensor_type
-from ..arrays import ANY, Range
+from ..arrays import ANY, Range, array
 from ..choices import Choices
 from ..ranges import Use, demand_of
 from .calls import Call, Shape, size, sizes
@@ -335,7 +335,11 @@ def _demanded(call: Call, index: int) -> Range:
 
 
 def constant(choices: Choices, dtype: DType, shape: Shape, within: Range = ANY) -> np.ndarray:
-    """The contents of a constant: ones, zeros, one number, several; as near to these as the range allows."""
+    """The contents of a constant: ones, zeros, one number, several; what the range allows, if there is one."""
+    if within != ANY:
+        number = choices.byte()
+        random = np.random.default_rng(number)
+        return array(Choices(more=lambda: random.bytes(64)) if number else Choices(), dtype, shape, within=within)
     count = math.prod(shape)
     kind = choices.below(8)
     numbers: Any
@@ -352,12 +356,7 @@ def constant(choices: Choices, dtype: DType, shape: Shape, within: Range = ANY) 
         numbers = random.integers(1 if dtype.kind == "uint" or kind < 6 else -5, 6, count)
         if dtype.kind == "float" and kind != 4:
             numbers = random.standard_normal(count) * (1 if kind < 7 else 4)
-    if within.distinct and within.low is not None:
-        numbers = np.arange(count) + within.low
-    if within.low is not None or within.high is not None:
-        numbers = np.clip(numbers, within.low, within.high)
-    array = np.asarray(numbers).astype(dtype.numpy).reshape(shape)
-    return np.where(array == 0, np.ones_like(array), array) if within.nonzero else array
+    return np.asarray(numbers).astype(dtype.numpy).reshape(shape)
 
 
 def _applied(

@@ -14,7 +14,7 @@ from ...errors import GraphError, RuleError, RunError
 from ...inlining import inline
 from ...rewriting.rules import Rule
 from ...sites import at, caller
-from ..draws import ORDINARY, Found, draws, kinds, search
+from ..draws import ORDINARY, Found, drawn, draws, kinds, search, tried
 from ..equivalence import refutation
 from ..evaluation import Evaluation
 from ..judging import REFUTED, Judge, Judgement, ModelSide
@@ -197,7 +197,7 @@ class _Run:
         turn = self._turns[floats]
         self._turns[floats] += 1
         for kind in (ORDINARY, others[turn % len(others)]):
-            found = self._searched(made, kind, examples=_DRAWS // 2, seed=number, shrinks=0, roundings=True)
+            found = self._searched(made, kind, examples=_DRAWS // 2, seed=number, roundings=True)
             if found is not None:
                 return found
         return None
@@ -205,25 +205,31 @@ class _Run:
     def _broken(self, made: Broken, seed: int) -> Found | None:
         """A refutation by a rule that fails, if what it fails on can be computed."""
 
-        def test(drawn: tuple[dict[str, Any]]) -> None:
+        def test(feeds: dict[str, Any]) -> None:
             with suppress(RunError):
-                Evaluation(inline(made.known), {**drawn[0], **made.fixed}, wide=True)
+                Evaluation(inline(made.known), {**feeds, **made.fixed}, wide=True)
                 raise Found({}, Judgement(REFUTED, made.reason), made)
 
-        return search(test, [draws(made.known, ORDINARY, self._without)], examples=2, seed=seed, shrinks=0)
+        return tried(test, lambda choices: drawn(choices, made.known, ORDINARY, self._without), examples=2, seed=seed)
 
-    def _searched(self, made: Any, kind: str, *, roundings: bool, **options: int) -> Found | None:
-        """What refutes an instance on draws of one kind."""
+    def _searched(
+        self, made: Any, kind: str, *, roundings: bool, examples: int, seed: int, small: bool = False
+    ) -> Found | None:
+        """What refutes an instance on draws of one kind; made `small`, if so asked."""
 
-        def test(drawn: tuple[dict[str, Any]]) -> None:
-            feeds = drawn[0] | made[0].fixed
+        def test(given: dict[str, Any]) -> None:
+            feeds = given | made[0].fixed
             judgement = made[1].judge(feeds, roundings=roundings)
             if roundings:
                 self._verdict.count(judgement)
             if judgement.kind == REFUTED:
                 raise Found(feeds, judgement, made[0], kind)
 
-        return search(test, [draws(made[0].known, kind, self._without)], **options)
+        known = made[0].known
+        if small:
+            strategies = [draws(known, kind, self._without)]
+            return search(lambda given: test(given[0]), strategies, examples=examples, seed=seed)
+        return tried(test, lambda choices: drawn(choices, known, kind, self._without), examples=examples, seed=seed)
 
     def _instance(self, raw: bytes) -> Any:
         known = self._known.get(raw)
@@ -243,13 +249,13 @@ class _Run:
                 if monotonic() < ends and any(raw[start : start + step]):
                     simpler = raw.copy()
                     simpler[start : start + step] = bytes(len(simpler[start : start + step]))
-                    again = self._again(bytes(simpler), found, seed, examples=_TRIES, shrinks=0)
+                    again = self._again(bytes(simpler), found, seed, examples=_TRIES)
                     if again is not None:
                         found, raw = again, simpler
             step //= 2
-        return self._again(bytes(raw), found, seed, examples=10 * _TRIES) or found
+        return self._again(bytes(raw), found, seed, examples=10 * _TRIES, small=True) or found
 
-    def _again(self, raw: bytes, found: Found, seed: int, **options: int) -> Found | None:
+    def _again(self, raw: bytes, found: Found, seed: int, *, examples: int, small: bool = False) -> Found | None:
         """The refutation of another instance, in the manner of one that was found."""
         made = self._instance(raw)
         if isinstance(made, Misfit) or isinstance(made, Broken) != isinstance(found.of, Broken):
@@ -257,7 +263,7 @@ class _Run:
         if isinstance(made, Broken):
             return self._broken(made, seed)
         rounding = found.judgement.rounding  # what is smaller is to differ in the same way
-        return self._searched(made, found.kind, roundings=rounding, seed=seed, **options)
+        return self._searched(made, found.kind, roundings=rounding, examples=examples, seed=seed, small=small)
 
 
 def _refuted(rule: Rule, found: Found) -> Refuted:
