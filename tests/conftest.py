@@ -30,9 +30,8 @@ def is_full(config: pytest.Config) -> bool:
     return bool(config.getoption("markexpr") == "full")
 
 
-def pytest_terminal_summary(
-    terminalreporter: Any, config: pytest.Config
-) -> None:  # older pytests do not export its class
+# Any, for the oldest pytest that the tests run with has no public name for the class
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say how the same examples are drawn again."""
     if is_full(config):
         terminalreporter.write_line(f"drawn with --hypothesis-seed={config.option.hypothesis_seed}")
