@@ -281,10 +281,11 @@ def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
         plural = "" if wanted.endswith(" 1") or wanted == "1" else "s"
         advice = surplus_inputs(schema, len(given)) if len(given) > most else form(schema)
         raise SignatureError(f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {advice}" + at(site))
-    for index in [index for index, value in enumerate(given) if value is None]:
-        parameter = schema.input(index)
-        if parameter.required or parameter.variadic:
-            raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
+    for index, value in enumerate(given):
+        if value is None:
+            parameter = schema.input(index)
+            if parameter.required or parameter.variadic:
+                raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
 
 
 def _count(
@@ -313,7 +314,7 @@ def _count(
 
 def _returned_by_body(schema: Schema, attributes: Mapping[str, Any]) -> int | None:
     """How many outputs a body makes; None where the operator has none."""
-    if not schema.may_have_bodies or schema.domain or schema.name not in ("If", "Loop", "Scan", "SequenceMap"):
+    if schema.domain or schema.name not in ("If", "Loop", "Scan", "SequenceMap"):
         return None
     body = next(iter(attributes[n] for n in ("then_branch", "body") if n in attributes))
     return len(body.outputs) - (schema.name == "Loop")
@@ -321,7 +322,7 @@ def _returned_by_body(schema: Schema, attributes: Mapping[str, Any]) -> int | No
 
 def _implied_outputs(schema: Schema, given: list[Any], attributes: Mapping[str, Any]) -> int | None:
     if schema.name != "Split" or schema.domain:
-        return _returned_by_body(schema, attributes)
+        return _returned_by_body(schema, attributes) if schema.may_have_bodies else None
     if "num_outputs" in attributes:
         return int(attributes["num_outputs"])
     if "split" in attributes:
