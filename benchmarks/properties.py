@@ -20,7 +20,7 @@ from benchmarks.timing import everything, machine, table
 from graphdsl import op, verify
 
 EXAMPLES = 400
-ROUNDS = 8
+ROUNDS = 5
 
 
 def small() -> gd.Model:
