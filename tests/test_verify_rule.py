@@ -330,6 +330,12 @@ def test_a_number_beside_an_attribute_that_holds_float32() -> None:
     assert "ONNX keeps attributes" not in str(refuted(other)), "there is no attribute"
 
 
+def test_a_call_that_only_fails_after_refutes_where_it_is_computed_in_parts() -> None:
+    pattern = lambda x, w, b: op.ConvTranspose(x, w, b, group=2)  # noqa: E731
+    halved = lambda x, w, b: op.ConvTranspose(x, w, op.Slice(b, [0], [1], [0]), group=2)  # noqa: E731
+    refuted(rule(pattern, halved))
+
+
 def test_runs_without_the_type_gate() -> None:
     found = refuted(rule(lambda x: op.Relu(x), lambda x: op.Unsqueeze(op.Relu(x), [0])))
     assert found.judgement.reason.startswith("shape ")

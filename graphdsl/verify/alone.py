@@ -47,7 +47,8 @@ def computed(
         if own is not None and count <= len(own):
             return own[:count]
     if schema.name == "ConvTranspose" and not schema.domain and attributes.get("group", 1) > 1:
-        return (_by_groups(schema, attributes, inputs, version),)
+        with _failing(schema):
+            return (_by_groups(schema, attributes, inputs, version),)
     run = _evaluators.get(key)
     if run is None:
         if len(_evaluators) >= _MOST_EVALUATORS:
