@@ -204,7 +204,15 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
     ("the body of Gelu", lambda x: op.Gelu(x, approximate="tanh"), [wide(1)], TORCH),
     ("the reference's GridSample", op.GridSample, [PIXEL[None], halves([[[0, 0.1254]]])], REFERENCE),
     ("the reference's AffineGrid", lambda x: op.AffineGrid(x, [1, 1, 1, 1]), [np.zeros((1, 2, 3))], REFERENCE),
-    ("the reference's Resize", lambda x: op.Resize(x, None, [1.0, 1.0, 2.0]), [PIXEL * np.inf], REFERENCE),
+    ("the reference's Resize multiplies", lambda x: op.Resize(x, None, [1.0, 1.0, 2.0]), [PIXEL * np.inf], REFERENCE),
+    (
+        "the reference's Resize to a single pixel",
+        lambda x: op.Resize(
+            x, None, None, [1, 1, 1, 1], mode="cubic", coordinate_transformation_mode="pytorch_half_pixel"
+        ),
+        [floats([[1, 2]])[None]],
+        REFERENCE,
+    ),
     (
         "the specification does not say how Resize",
         lambda x: op.Resize(x, None, None, [1, 1, 1, 4], mode="linear"),

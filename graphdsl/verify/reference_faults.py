@@ -179,6 +179,17 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
+        "ONNX: the reference's Resize to a single pixel begins half a pixel before it",
+        "Resize",
+        f"{NUMBERS}|{VALUES}",
+        where=lambda o: (
+            o.attribute("coordinate_transformation_mode") == "pytorch_half_pixel"
+            and o.attribute("mode") == "cubic"
+            and 1 in np.shape(o.difference.one)
+        ),
+    ),
+    fault(
+        REFERENCE,
         "ONNX: the specification does not say how Resize rounds to integers",
         "Resize",
         VALUES,
