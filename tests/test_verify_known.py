@@ -114,6 +114,12 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         REFERENCE,
     ),
     ("the reference lets float16 overflow", lambda x: op.ReduceL2(x), [halves(300)], REFERENCE),
+    (
+        "the reference lets float16 overflow",
+        lambda x: op.LpPool(x, kernel_shape=[1], p=3),
+        [halves([[2e-3]])],
+        REFERENCE,
+    ),
     ("the reference's LRN", lambda x: op.LRN(x, size=1, alpha=1.0), [CHANNELS[..., None]], REFERENCE),
     (
         "the reference's MaxPool misplaces pads",

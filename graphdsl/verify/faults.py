@@ -122,9 +122,13 @@ def inexact(o: Origin, number: float) -> bool:
     return number >= min(2.0**53, most(o))
 
 
-def overflows(o: Origin) -> bool:
-    """Whether powers of differences of the first input may add up to more than its dtype holds."""
-    return float(o.x.size * (2 * size(o.x)) ** max(2, o.attribute("p") or 0)) > most(o)
+def strays(o: Origin) -> bool:
+    """Whether powers of differences of the first input may be more or less than its dtype holds, and so are lost."""
+    power, ends = max(2, o.attribute("p") or 0), limits(as_dtype(o.dtype))
+    if float(o.x.size * (2 * size(o.x)) ** power) > float(ends.max):
+        return True
+    lost = (o.x.size * float(ends.smallest_normal)) ** (1 / power)  # the root of what is too small for the dtype
+    return o.node.op_type in ("LpPool", "ReduceL2", "LpNormalization") and o.difference.gap <= lost
 
 
 def underflows(o: Origin) -> bool:
