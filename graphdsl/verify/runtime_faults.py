@@ -118,9 +118,9 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         RUNTIME,
         "ONNX Runtime: Shrink is computed in float32",
         "Shrink",
-        NUMBERS,
+        f"{NUMBERS}|{INFINITIES}",
         "float64",
-        lambda o: o.difference.gap <= 2**-22 * max(size(o.x), abs(o.attribute("bias"))),
+        lambda o: o.difference.gap <= 2**-22 * max(size(o.x), abs(o.attribute("bias"))) or size(o.x) > 2.0**127,
     ),
     fault(
         RUNTIME,
