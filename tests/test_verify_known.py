@@ -353,7 +353,7 @@ def test_another_fault_of_the_same_operator_is_reported(name: str, dtype: str, m
     """The reference is made wrong in another way, at an operator for which a fault of it is known."""
     liar(monkeypatch, "reference")
     witnesses = ("unoptimised", "torch", "reference")
-    found = verify.campaign([name], dtypes=[dtype], executor=verify.InProcess(), witnesses=witnesses)
+    found = verify.campaign([name], dtypes=[dtype], examples=100, executor=verify.InProcess(), witnesses=witnesses)
     (result,) = found.findings
     assert result.status == "differ" and "reference" in result.reason
 
@@ -363,6 +363,18 @@ def test_another_fault_of_the_runtime_is_reported(name: str, dtype: str, monkeyp
     liar(monkeypatch, "unoptimised")
     found = verify.campaign([name], dtypes=[dtype], executor=verify.InProcess(), witnesses=("unoptimised", "reference"))
     assert [result.status for result in found.results] == ["differ"]
+
+
+def test_attributes_that_change_nothing_explain_nothing() -> None:
+    """A threshold that no gate reaches, and functions that are those by default."""
+    honest = {"clip": 100.0, "activations": ["Sigmoid", "Tanh", "Tanh"], "input_forget": 0}
+    made, feeds = inputs(STEPS)
+    for attributes, explained in ((honest, None), (honest | {"clip": 0.5}, "forget attributes")):
+        node = gd.build({"y": gated(op.LSTM, 4, **attributes)(*made)}).nodes[0]
+        weights = node.inputs[1].array
+        wrong = Difference("numbers that differ by 1 of their size", "o0", floats(1), floats(2))
+        heading = known(Origin(node, (feeds["x0"], weights, weights), wrong), REFERENCE)
+        assert heading is None if explained is None else str(heading).endswith(explained)
 
 
 def test_the_node_at_which_witnesses_begin_to_differ_is_found() -> None:

@@ -32,6 +32,9 @@ from .faults import (
 )
 from .origins import Origin
 
+_FUNCTIONS = {"GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
+"""What recurrent operators apply by default, in each direction."""
+
 REFERENCE_FAULTS: tuple[Fault, ...] = (
     fault(
         REFERENCE,
@@ -212,8 +215,9 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
         "RNN GRU LSTM",
         f"{NUMBERS}|{NAN}|{INFINITIES}",
         where=lambda o: (
-            o.node.attributes.keys() & {"clip", "input_forget"}
-            or (o.node.op_type != "RNN" and "activations" in o.node.attributes)
+            largest_gate(o) > (o.attribute("clip") or np.inf)
+            or o.attribute("input_forget")
+            or (o.node.op_type in _FUNCTIONS and _others(o))
         ),
     ),
     fault(
@@ -349,3 +353,9 @@ def _lost_by_squares(o: Origin) -> float:
     """Which part of a variance is lost where it is the mean of squares less the square of the mean."""
     along = tuple(axes(o))
     return size(8 * epsilon(o) * np.mean(o.x**2, along) / np.var(o.x, along))
+
+
+def _others(o: Origin) -> bool:
+    """Whether a recurrent operator is given other functions than it has by default."""
+    given = tuple(o.attribute("activations") or ())
+    return given != (_FUNCTIONS[o.node.op_type] * 2)[: len(given)]
