@@ -108,9 +108,9 @@ def from_memory(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
 def steady(model: gd.Model) -> gd.Model:
     """The model with what the runtime makes of a node the same in every place, where it does not optimise.
 
-    Identity nodes behind each node with floats see to it. Between nodes that the runtime has in float32 alone, it leaves
-    out the rounding to float16, and draws a single Identity in with them, but not two. And it has the body of a Scan
-    write into rows of the output, where memory is aligned as it happens, on which the last bit of a Cos depends.
+    Identity nodes behind each node with floats see to it. Between nodes that the runtime has in float32 alone, it
+    leaves out the rounding to float16, and draws a single Identity in with them, but not two. And it has the body of a
+    Scan write into rows of the output, where memory is aligned as it happens, on which the last bit of a Cos depends.
     """
 
     def visit(node: Node, inputs: tuple[gd.Tensor | None, ...]) -> Any:
