@@ -210,6 +210,7 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
         (lambda x: op.Pow(x, x), np.array([-2]), "a negative power of an integer"),
         (lambda x: op.Pow(x, x), np.array([40]), "a power beyond its integer dtype"),
         (lambda x: op.ArgMax(x), single(1, np.nan), "the place of NaN in ArgMax"),
+        (lambda x: op.Hardmax(x), single(np.nan, 1), "the place of NaN in Hardmax"),
         (lambda x: op.ReduceMax(x), single(), "ReduceMax of nothing"),
         (lambda x: op.RandomNormalLike(x), single(1), "the numbers that RandomNormalLike draws"),
         (lambda x: op.Dropout(x, np.float32(0.5), True), single(1), "the numbers that Dropout draws"),

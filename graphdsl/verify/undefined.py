@@ -8,7 +8,7 @@ import numpy as np
 from ..ir import Node
 from ..types import DType, as_dtype
 
-_ORDERING = frozenset({"ArgMax", "ArgMin", "TopK", "Unique", "MaxPool", "NonMaxSuppression"})
+_ORDERING = frozenset({"ArgMax", "ArgMin", "Hardmax", "TopK", "Unique", "MaxPool", "NonMaxSuppression"})
 """Operators that order numbers: where NaN stands among them, the standard does not say."""
 
 _RANDOM = frozenset(
