@@ -212,6 +212,11 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
         (lambda x: op.ArgMax(x), single(1, np.nan), "the place of NaN in ArgMax"),
         (lambda x: op.Hardmax(x), single(np.nan, 1), "the place of NaN in Hardmax"),
         (lambda x: op.ReduceMax(x), single(), "ReduceMax of nothing"),
+        (
+            lambda x: op.Reshape(np.zeros((0, 2), np.float32), x, allowzero=1),
+            np.array([0, -1]),
+            "a size that is left open beside a size of zero",
+        ),
         (lambda x: op.RandomNormalLike(x), single(1), "the numbers that RandomNormalLike draws"),
         (lambda x: op.Dropout(x, np.float32(0.5), True), single(1), "the numbers that Dropout draws"),
         (

@@ -50,6 +50,8 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
         return f"an element that {name} writes twice"
     if name == "QuantizeLinear" and target is not None and target.kind in ("int", "uint") and _has_nan(inputs[0]):
         return "the integer for NaN"
+    if name == "Reshape" and node.attributes.get("allowzero") and {0, -1} <= set(inputs[1].tolist()):
+        return "a size that is left open beside a size of zero"
     if name == "DynamicQuantizeLinear" and inputs[0].size and not np.any(inputs[0]):
         return "the scale of zeros"
     if name == "AffineGrid" and node.attributes.get("align_corners") and 1 in inputs[1][2:]:
