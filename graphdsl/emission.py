@@ -283,14 +283,11 @@ class Emitter:
         return chosen, copies
 
     def _copy(self, value: Value, name: str, made: Any) -> None:
-        """A node that gives a value another name: Identity, or a Cast to its own dtype where only that runs."""
-        made.op_type = "Identity"
-        made.input.append(self.names[value])
+        """A node that gives a value another name: Identity, or CastLike where only that runs."""
+        small = isinstance(value.type, TensorType) and value.type.dtype in _WITHOUT_IDENTITY
+        made.op_type = "CastLike" if small else "Identity"
+        made.input.extend([self.names[value]] * (2 if small else 1))
         made.output.append(name)
-        # a function holds for other dtypes than those that it was traced with
-        if isinstance(value.type, TensorType) and value.type.dtype in _WITHOUT_IDENTITY and not self._in_function:
-            made.op_type = "Cast"
-            made.attribute.append(to_attribute("to", value.type.dtype.code, onnx.AttributeProto.INT))
 
     def _attributes(self, node: Node, made: Any) -> None:
         specs = node.schema.attributes

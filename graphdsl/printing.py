@@ -96,8 +96,7 @@ def _nodes(graph: Graph, protos: Sequence[Any], indent: str) -> Iterator[str]:
             node, made = pair
             yield from _node(node, made, inner)
     for made in protos[count:]:
-        attributes = "".join(f" <{attribute.name} = {attribute.i}>" for attribute in made.attribute)
-        yield f"{inner}{_name(made.output[0])} = {made.op_type}{attributes} ({_name(made.input[0])})"
+        yield f"{inner}{_name(made.output[0])} = {made.op_type} ({', '.join(map(_name, made.input))})"
 
 
 def _shortened(items: Sequence[Any], what: str) -> Sequence[Any]:

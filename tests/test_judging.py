@@ -98,6 +98,13 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
         normal(3),
     ),
     "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Tile(a, [2]), np.array(["a", "é"], object)),
+    "sequences whose items round otherwise": (
+        lambda a, b, c: op.SequenceConstruct((a + b) + c, a[:1] * 0.1),
+        lambda a, b, c: op.SequenceConstruct(a + (b + c), a[:1] / 10),
+        normal(50),
+        1 - normal(50),
+        normal(50) * 2,
+    ),
     "tanh by sigmoid, which cancels, in float64": (
         op.Tanh,
         lambda x: 2 * op.Sigmoid(2 * x) - 1,
@@ -129,6 +136,17 @@ REJECTED: dict[str, tuple[Any, ...]] = {
     "a lost infinity": (op.IsInf, lambda x: op.Not(x == x), single(np.inf)),
     "an overflow of integers": (lambda a: op.Div(a * 2, 2), lambda a: a, np.array([2**30, 5], np.int32)),
     "swapped operands": (lambda a, b: a - b, lambda a, b: b - a, normal(3), normal(3)[::-1] * 2),
+    "a coefficient in one item of a sequence": (
+        lambda x: op.SequenceConstruct(x[:3], x * 0.1),
+        lambda x: op.SequenceConstruct(x[:3], x * (0.1 * (1 + 1e-6))),
+        normal(50),
+    ),
+    "items in another order": (
+        lambda x: op.SequenceConstruct(x, x + 1),
+        lambda x: op.SequenceConstruct(x + 1, x),
+        normal(5),
+    ),
+    "a lost item": (lambda x: op.SequenceConstruct(x, x), lambda x: op.SequenceConstruct(x), normal(5)),
     "a wrong axis": (lambda x: op.Softmax(x, axis=0), lambda x: op.Softmax(x, axis=1), normal(2, 2)),
     "another shape": (lambda x: op.ReduceSum(x, [0]), lambda x: op.ReduceSum(x, [0], keepdims=0), normal(2, 2)),
     "another dtype": (lambda x: x, lambda x: x.astype(gd.float64), normal(2)),

@@ -7,7 +7,7 @@ node's result gets an error of the size of a rounding, several times over). So r
 it cancels, and a wrong coefficient is not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..apart import Crash, Refusal
 from ..errors import GraphError, RunError
 from ..inlining import inline
 from ..ir import ModelData
-from ..types import DType, TensorType, Type, as_dtype, float64
+from ..types import DType, SequenceType, TensorType, Type, as_dtype, float64
 from .alone import Unknown
 from .evaluation import STRUCTURAL, Computed, Evaluation, Undefined, limits
 from .witnesses import run
@@ -135,6 +135,31 @@ def _first(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
+class _Place(NamedTuple):
+    """An output, or an item of one that is a sequence."""
+
+    output: int
+    item: int | None = None
+
+    def of(self, outputs: Sequence[Any]) -> Any:
+        """What is there; None where a sequence is shorter."""
+        found = outputs[self.output]
+        if self.item is None:
+            return found
+        return found[self.item] if isinstance(found, (list, tuple)) and self.item < len(found) else None
+
+
+def _places(outputs: Sequence[Any]) -> list[_Place]:
+    """The outputs, sequences item by item."""
+    return [
+        place
+        for index, found in enumerate(outputs)
+        for place in (
+            [_Place(index, item) for item in range(len(found))] if isinstance(found, (list, tuple)) else [_Place(index)]
+        )
+    ]
+
+
 class Draw:
     """One draw on which both sides were computed."""
 
@@ -144,70 +169,75 @@ class Draw:
         self._rounded = roundings
         self._judge, self._feeds, self._before, self._after = judge, feeds, before, after
         self._ran: list[Sequence[Any]] | Judgement | None = None
-        self._spreads: list[Any] | None = None
+        self._spreads: dict[_Place, Any] | None = None
         self._moved_only = (before.operators | after.operators) <= STRUCTURAL
         self._with_infinity = any(map(_has_infinity, feeds.values()))
 
     def judgement(self) -> Judgement:
         """What comes of the draw, over all outputs."""
-        notes: list[Judgement] = []
-        for index in range(len(self._before.outputs)):
-            found = self.compare(index)
-            if found.kind == REFUTED:
-                return found
-            if found.kind != AGREE:
-                notes.append(found)
-        return notes[0] if notes else Judgement(AGREE)
+        return _worst(self.compare(index) for index in range(len(self._before.outputs)))
 
     def compare(self, index: int) -> Judgement:
-        """What comes of one output: its form first, then in float64, then in its own dtype."""
-        truth, other = self._before.outputs[index], self._after.outputs[index]
+        """What comes of one output: its form first, then in float64, then in its own dtype; sequences item by item."""
+        outputs = [side.outputs[index] for side in (self._before, self._after)]
         types = [side.types[index] if side.types else None for side in (self._judge.before, self._judge.after)]
+        if not all(isinstance(output, (list, tuple)) for output in outputs):
+            return self._compared(_Place(index), types)
+        counts = list(map(len, outputs))
+        if counts[0] != counts[1]:
+            return self._of_form(_Place(index), f"{counts[1]} items instead of {counts[0]}")
+        types = [kind.element if isinstance(kind, SequenceType) else None for kind in types]
+        return _worst(self._compared(_Place(index, item), types) for item in range(counts[0]))
+
+    def _compared(self, place: _Place, types: Sequence[Type | None]) -> Judgement:
+        """What comes of one output that is no sequence, or of one item."""
+        truth, other = place.of(self._before.outputs), place.of(self._after.outputs)
         problem = _form(truth, other, *types)
         if problem:
-            return self._of_form(index, problem)
+            return self._of_form(place, problem)
         kind = types[0] or types[1]
         dtype = kind.dtype if isinstance(kind, TensorType) else None
-        found = self._exactly(index, truth, other, dtype)
+        found = self._exactly(place, truth, other, dtype)
         if found is None and self._rounded:
-            found = self._roundings(index, truth, dtype)
+            found = self._roundings(place, truth, dtype)
         return found or Judgement(AGREE)
 
-    def _of_form(self, index: int, problem: str) -> Judgement:
+    def _of_form(self, place: _Place, problem: str) -> Judgement:
         """A difference of dtype or shape, if the runtime sees it too."""
         ran = self._runs()
         if isinstance(ran, Judgement):
-            return Judgement(REFUTED, problem, index, self._before.outputs[index], self._after.outputs[index])
-        before, after = (side[index] for side in ran)
-        forms = [(side.shape, side.dtype) if isinstance(side, np.ndarray) else type(side) for side in (before, after)]
-        if forms[0] == forms[1]:
-            return Judgement(NOTE, "the runtime sees no difference", index, before, after)
-        return Judgement(REFUTED, problem, index, before, after)
+            sides = [place.of(side.outputs) for side in (self._before, self._after)]
+            return Judgement(REFUTED, problem, place.output, *sides)
+        before, after = (place.of(side) for side in ran)
+        if _form_of(before) == _form_of(after):
+            return Judgement(NOTE, "the runtime sees no difference", place.output, before, after)
+        return Judgement(REFUTED, problem, place.output, before, after)
 
     # In float64
 
-    def _exactly(self, index: int, truth: Any, other: Any, dtype: DType | None) -> Judgement | None:
+    def _exactly(self, place: _Place, truth: Any, other: Any, dtype: DType | None) -> Judgement | None:
         """Whether the sides are the same in float64; None where they are."""
-        found = self._difference(index, truth, other, dtype)
+        found = self._difference(place, truth, other, dtype)
         if found is None:
             return None
         reason, places = found
         if self._before.lost:
-            return Judgement(NOTE, _LOST, index)
+            return Judgement(NOTE, _LOST, place.output)
         if dtype is float64 and (self._before.strayed or self._after.strayed or self._after.lost):
-            return Judgement(NOTE, "a number leaves the range of float64", index)
+            return Judgement(NOTE, "a number leaves the range of float64", place.output)
         if self._with_infinity and reason == _NAN:
-            return Judgement(NOTE, "NaN of infinities that were given", index)
+            return Judgement(NOTE, "NaN of infinities that were given", place.output)
         if (self._before.empty or self._after.empty) and reason == _NAN:
-            return Judgement(NOTE, "NaN that sums of nothing swallow", index)
+            return Judgement(NOTE, "NaN that sums of nothing swallow", place.output)
         ran = self._runs()
         if isinstance(ran, Judgement):
-            return ran if ran.kind == REFUTED else Judgement(REFUTED, reason, index, truth, other)
-        if not _seen(truth, other, ran[0][index], ran[1][index], places):
-            return Judgement(NOTE, "the runtime sees no difference", index, truth, other)
-        return Judgement(REFUTED, reason, index, ran[0][index], ran[1][index])
+            return ran if ran.kind == REFUTED else Judgement(REFUTED, reason, place.output, truth, other)
+        before, after = map(place.of, ran)
+        if not _seen(truth, other, before, after, places):
+            return Judgement(NOTE, "the runtime sees no difference", place.output, truth, other)
+        return Judgement(REFUTED, reason, place.output, before, after)
 
-    def _difference(self, index: int, truth: Any, other: Any, dtype: DType | None) -> tuple[str, Any] | None:
+    def _difference(self, place: _Place, truth: Any, other: Any, dtype: DType | None) -> tuple[str, Any] | None:
         """What differs in float64, and where; None where nothing does."""
         if not isinstance(truth, np.ndarray):
             return None if _alike(truth, other) else ("other values", None)
@@ -216,7 +246,7 @@ class Draw:
             wrong = ~(same | (np.isnan(truth) & np.isnan(other))) if truth.dtype.kind == "c" else ~same
             if not bool(np.any(wrong)):
                 return None
-            spread = self._spread(index)
+            spread = self._spread(place)
             settled = wrong if spread is None else wrong & (spread == 0)
             return ("other values", settled) if bool(np.any(settled)) else None
         masks = _masks(truth, other)
@@ -228,7 +258,7 @@ class Draw:
         allowed = 4 * _ulps(truth, dtype)
         if not bool(np.any(gap > allowed)):
             return None
-        excess = gap > allowed + 2 * self._spread(index)
+        excess = gap > allowed + 2 * self._spread(place)
         if not bool(np.any(excess)):
             return None
         worst = float(np.max(np.where(excess, gap / np.maximum(np.abs(truth), limits(dtype).least), 0.0)))
@@ -236,27 +266,27 @@ class Draw:
 
     # In their own dtypes
 
-    def _roundings(self, index: int, truth: Any, dtype: DType | None) -> Judgement | None:
+    def _roundings(self, place: _Place, truth: Any, dtype: DType | None) -> Judgement | None:
         """Whether after errs more than before does, beyond what rounding explains; None where it does not."""
         ran = self._runs()
         if isinstance(ran, Judgement):
             return ran
         if not isinstance(truth, np.ndarray) or dtype is None or dtype.kind != "float":
-            return None if _alike(*(side[index] for side in ran)) else self._disputed(index, truth, ran)
-        before, after = (np.asarray(side[index]).astype(np.float64) for side in ran)
+            return None if _alike(*map(place.of, ran)) else self._disputed(place, truth, ran)
+        before, after = (np.asarray(place.of(side), np.float64) for side in ran)
         if before.shape != truth.shape or after.shape != truth.shape:
-            return Judgement(NOTE, "the runtime gives another shape than the reference", index, before, after)
+            return Judgement(NOTE, "the runtime gives another shape than the reference", place.output, before, after)
         strayed = self._before.strayed or self._after.strayed
         if strayed or self._before.lost:
             reason = strayed or _LOST
-            return None if _masks(truth, after) is None else Judgement(NOTE, reason, index, before, after)
+            return None if _masks(truth, after) is None else Judgement(NOTE, reason, place.output, before, after)
         if _masks(truth, before):
-            return Judgement(NOTE, "the runtime and the reference disagree before", index, before, truth)
+            return Judgement(NOTE, "the runtime and the reference disagree before", place.output, before, truth)
         masks = _masks(before, after)
         if masks:
-            if any(map(_has_special, self._feeds.values())) and not self._reference_errs(index, truth):
-                return Judgement(NOTE, "the runtime and the reference disagree after", index, after, truth)
-            return Judgement(REFUTED, f"{masks}, in {dtype}", index, before, after, rounding=True)
+            if any(map(_has_special, self._feeds.values())) and not self._reference_errs(place, truth):
+                return Judgement(NOTE, "the runtime and the reference disagree after", place.output, after, truth)
+            return Judgement(REFUTED, f"{masks}, in {dtype}", place.output, before, after, rounding=True)
         errors = [_gap(run, truth) for run in (before, after)]
         allowed = 4 * errors[0] + 4 * _ulps(truth, dtype)
         if not bool(np.any(errors[1] > allowed)):
@@ -265,28 +295,28 @@ class Draw:
         largest = 4 * _ulps(np.array(max(self._before.largest, self._after.largest)), dtype)
         if not bool(np.any(errors[1] > 4 * errors[0] + largest)):
             return None
-        spread = self._spread(index)
+        spread = self._spread(place)
         excess = errors[1] > np.maximum(4 * np.maximum(errors[0], spread) + 4 * _ulps(truth, dtype), largest)
         if not bool(np.any(excess)):
             return None
-        place = np.unravel_index(int(np.argmax(np.where(excess, errors[1], 0))), truth.shape)
-        reason = f"an error of {errors[1][place]:.2g} where before has {errors[0][place]:.2g}, in {dtype}"
-        return Judgement(REFUTED, reason, index, before, after, rounding=True)
+        worst = np.unravel_index(int(np.argmax(np.where(excess, errors[1], 0))), truth.shape)
+        reason = f"an error of {errors[1][worst]:.2g} where before has {errors[0][worst]:.2g}, in {dtype}"
+        return Judgement(REFUTED, reason, place.output, before, after, rounding=True)
 
-    def _reference_errs(self, index: int, truth: np.ndarray) -> bool:
+    def _reference_errs(self, place: _Place, truth: np.ndarray) -> bool:
         """Whether the reference too gives NaN or infinities at other places after, in the model's own dtypes."""
         try:
-            found = np.asarray(self._judge.after.run_reference(self._feeds)[index]).astype(np.float64)
+            found = np.asarray(place.of(self._judge.after.run_reference(self._feeds))).astype(np.float64)
         except GraphError:
             return True
         return found.shape != truth.shape or _masks(truth, found) is not None
 
-    def _disputed(self, index: int, truth: Any, ran: Sequence[Sequence[Any]]) -> Judgement | None:
+    def _disputed(self, place: _Place, truth: Any, ran: Sequence[Sequence[Any]]) -> Judgement | None:
         """What is no float and differs only in the runs: rounding decided it, or runtime and reference differ."""
-        spread = self._spread(index)
+        spread = self._spread(place)
         if spread is not None and bool(np.any(spread)):
             return None
-        return Judgement(NOTE, "the runtime and the reference disagree", index, ran[0][index], ran[1][index])
+        return Judgement(NOTE, "the runtime and the reference disagree", place.output, *map(place.of, ran))
 
     def _runs(self) -> list[Sequence[Any]] | Judgement:
         """What both sides give in their own dtypes: on the runtime, or where it takes not both, in the reference."""
@@ -308,21 +338,39 @@ class Draw:
         except GraphError as error:
             return Judgement(NOTE, f"neither the runtime nor the reference runs it: {_first(error)}")
 
-    def _spread(self, index: int) -> Any:
+    def _spread(self, place: _Place) -> Any:
         """How far roundings at random move an output; of what is no float, whether they do. None if never."""
         if self._spreads is None:
-            self._spreads = [None] * len(self._before.outputs)
+            self._spreads = {}
             for side, known in ((self._judge.before, self._before), (self._judge.after, self._after)):
                 for seed in range(_SAMPLES):
                     try:
                         blurred = side.compute(self._feeds, noise=seed).outputs
                     except RunError:  # a rounding decides whether it is defined
-                        blurred = [None] * len(self._spreads)
-                    for place, noisy in enumerate(blurred):
-                        moved = _distance(noisy, known.outputs[place])
-                        have = self._spreads[place]
-                        self._spreads[place] = moved if have is None else np.maximum(have, moved)
-        return self._spreads[index]
+                        blurred = [None] * len(known.outputs)
+                    for each in _places(known.outputs):
+                        moved = _distance(each.of(blurred), each.of(known.outputs))
+                        have = self._spreads.get(each)
+                        self._spreads[each] = moved if have is None else np.maximum(have, moved)
+        return self._spreads[place]
+
+
+def _worst(judgements: Iterable[Judgement]) -> Judgement:
+    """The first that refutes, else the first that does not agree."""
+    noted = None
+    for found in judgements:
+        if found.kind == REFUTED:
+            return found
+        if found.kind != AGREE and noted is None:
+            noted = found
+    return noted or Judgement(AGREE)
+
+
+def _form_of(item: Any) -> Any:
+    """What of a value has to be the same before values are compared."""
+    if isinstance(item, np.ndarray):
+        return item.shape, item.dtype
+    return (list, len(item)) if isinstance(item, (list, tuple)) else type(item)
 
 
 def _seen(truth: Any, other: Any, before: Any, after: Any, places: Any) -> bool:
