@@ -4,7 +4,8 @@ The same program gives the same bytes, and they equal what `onnx.helper` gives f
 sorted, absent ones dropped, nodes unnamed unless the model names them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .types import (
     SparseTensorType,
     TensorType,
     Type,
+    float8e8m0,
     int2,
     int4,
     to_proto,
@@ -28,7 +30,7 @@ from .types import (
     uint4,
     without_sizes,
 )
-from .walk import Survey, constants, functions, operators
+from .walk import Survey, arguments, constants, functions, operators
 from .wire import field, starts_with
 
 NUMBER = "gd#"
@@ -39,7 +41,7 @@ _VALUE_INFO, _NAME = 13, 1
 
 _NONE: Collection[Value] = ()
 
-_WITHOUT_IDENTITY = frozenset({int2, int4, uint2, uint4})
+_WITHOUT_IDENTITY = frozenset({float8e8m0, int2, int4, uint2, uint4})
 """Dtypes that ONNX Runtime casts, though it has no kernel that copies them."""
 
 Store = Callable[[onnx.TensorProto, np.ndarray], bool]
@@ -92,6 +94,10 @@ class Emitter:
         """In a body: names of outputs of enclosing graphs that the node with the body makes, or nodes after it."""
         self._in_function = False
         """Whether bodies are those of a function, which holds for other sizes than it was traced with."""
+        self._given: Callable[[], Mapping[Value, set[Type | None]]] = dict
+        """The types that come to the inputs of functions, which are looked up only where a function copies."""
+        self._entries: Sequence[Value] = ()
+        """The inputs of the function."""
 
     @undisturbed()
     def model(self, model: ModelData) -> onnx.ModelProto:
@@ -102,10 +108,12 @@ class Emitter:
         self._top = proto.graph
         self._overloads = _number_overloads(model.functions)
         self._graph(model.graph, proto.graph)
+        given = cache(lambda: arguments(model.graph, *(function.graph for function in model.functions)))
         for function in model.functions:
             inner = Emitter(locations=self._locations)
             inner.numbered = self.numbered
             inner._overloads = self._overloads
+            inner._given = given
             inner._function(function, model.opset_imports, proto.functions.add())
             self.function_names.update(inner.names)
         return proto
@@ -284,10 +292,21 @@ class Emitter:
 
     def _copy(self, value: Value, name: str, made: Any) -> None:
         """A node that gives a value another name: Identity, or CastLike where only that runs."""
-        small = isinstance(value.type, TensorType) and value.type.dtype in _WITHOUT_IDENTITY
+        kinds = self._kinds(value) if self._in_function else {value.type}
+        small = any(isinstance(kind, TensorType) and kind.dtype in _WITHOUT_IDENTITY for kind in kinds)
         made.op_type = "CastLike" if small else "Identity"
         made.input.extend([self.names[value]] * (2 if small else 1))
         made.output.append(name)
+
+    def _kinds(self, value: Value) -> Collection[Type | None]:
+        """The types that a value of a function may have: its own, or all that come to one called with several."""
+        given = self._given()
+        if value in given:
+            return given[value]
+        several = any(given.get(entry, {entry.type}) != {entry.type} for entry in self._entries)
+        if several and (value.type is None or isinstance(value.type, TensorType)):
+            return {kind for entry in self._entries for kind in given.get(entry, ())}
+        return {value.type}
 
     def _attributes(self, node: Node, made: Any) -> None:
         specs = node.schema.attributes
@@ -351,6 +370,7 @@ class Emitter:
         proto.domain, proto.name = function.domain, function.name
         if self._overloads[function]:
             proto.overload = self._overloads[function]
+        self._entries = graph.inputs
         for entry in graph.inputs:
             self.names[entry] = self._free(entry.name or "input")
             proto.input.append(self.names[entry])

@@ -175,6 +175,19 @@ def functions(called_operators: Iterable[Schema]) -> tuple[Function, ...]:
     return tuple(found)
 
 
+def arguments(*parts: Graph) -> dict[Value, set[Type | None]]:
+    """The types of what the calls of local functions give to their inputs; None where nobody knows."""
+    found: dict[Value, set[Type | None]] = {}
+    for part in parts:
+        for graph in graphs(part):
+            for node in graph.nodes:
+                if node.schema.function is not None:
+                    for entry, value in zip(node.schema.function.graph.inputs, node.inputs, strict=False):
+                        if value is not None:
+                            found.setdefault(entry, set()).add(value.type)
+    return found
+
+
 def expanded_size(graph: Graph) -> int:
     """How many nodes a graph has, bodies included, when all calls of local functions are expanded."""
     sizes: dict[Function, int] = {}

@@ -16,7 +16,7 @@ import pytest
 
 import graphdsl as gd
 from graphdsl import op, runtime
-from graphdsl.types import DTYPES
+from graphdsl.types import DTYPES, as_dtype
 
 OLD = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31)
 """Whether the runtime may be one that has fewer kernels; the oldest that is supported, 1.20, runs all else here."""
@@ -189,6 +189,45 @@ def test_packed_dtypes_are_handed_through(dtype: gd.DType) -> None:
     assert found.dtype == dtype.numpy and found.tobytes() == array.tobytes()
     for change in (gd.passes.drop_noops, gd.passes.merge_transposes, gd.passes.simplify):
         assert [found.tobytes() for found in change(moved)(array)] == [array.tobytes()] * 2
+
+
+def test_scales_of_float8_are_handed_through() -> None:
+    """ONNX Runtime has no Identity of float8e8m0, and no Transpose, but casts it."""
+    if OLD:
+        pytest.skip("ONNX Runtime 1.20 does not know it")
+    x = gd.input("x", gd.float8e8m0[3])
+    with gd.opset(25):
+        model = gd.passes.drop_noops(gd.build({"y": op.Cast(x, to=gd.float8e8m0)}))
+    assert "y = CastLike (x, x)" in str(model)
+    array = np.array([2.0**-127, 1, np.nan]).astype(gd.float8e8m0.numpy)
+    assert model(array).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["traced", "loaded"])
+@pytest.mark.parametrize("first", ["packed", "wide"])
+def test_a_function_hands_packed_dtypes_through_that_is_called_with_others_too(first: str, read: bool) -> None:
+    """What passes leave of it is a copy that has to run in both calls."""
+    if OLD:
+        pytest.skip("ONNX Runtime 1.20 casts none of these")
+
+    @gd.function(domain="my")
+    def moves(x: Any) -> Any:
+        turned = op.Transpose(x), op.Transpose(x)  # an input is copied, or a tensor twice
+        return op.Transpose(x, perm=[0, 1]), *turned
+
+    arrays = {"packed": np.array([[0, 1], [1, 1]]).astype(gd.int4.numpy), "wide": np.float32([[np.inf, 1], [2, 3]])}
+    with gd.opset(25):
+        tensors = [gd.input(name, as_dtype(array.dtype)[2, 2]) for name, array in arrays.items()]
+        results = {t.name: moves(t) for t in (tensors if first == "packed" else reversed(tensors))}
+        outputs = {f"{name}_{index}": t for name, found in results.items() for index, t in enumerate(found)}
+        model = gd.build(outputs, inputs=tensors)
+    model = gd.load(model.to_proto()) if read else model
+    expected = model.run(arrays)
+    for change in (gd.passes.drop_noops, gd.passes.merge_duplicates, gd.passes.simplify):
+        after = change(model)
+        assert len(after.functions[0].graph.nodes) < 3
+        for name, array in after.run(arrays).items():
+            assert array.dtype == expected[name].dtype and array.tolist() == expected[name].tolist(), change
 
 
 @pytest.mark.parametrize(
