@@ -18,7 +18,7 @@ from .attributes import to_attribute
 from .contents import contents, known_array
 from .demands import unmet
 from .errors import InferenceError, SignatureError
-from .ir import Graph, Value, constant_array
+from .ir import Graph, Reference, Value, constant_array
 from .ranks import with_ranks
 from .refusals import check_dtypes, explain
 from .schemas import Schema
@@ -139,6 +139,8 @@ _REFUSALS = (shape_inference.InferenceError, onnx.checker.ValidationError, Runti
 def _infer(
     schema: Schema, inputs: tuple[Value | None, ...], attributes: Mapping[str, Any], count: int, site: Site | None
 ) -> tuple[Type | None, ...]:
+    if schema.function is None and any(isinstance(value, Reference) for value in attributes.values()):
+        return _constant(attributes) or _bound(schema, inputs, count)
     if schema.rule is not None:
         found = tuple(schema.rule(inputs, attributes, count))
         if count not in (0, len(found)):
@@ -260,6 +262,18 @@ def _bound(schema: Schema, inputs: tuple[Value | None, ...], count: int) -> tupl
         only = next(iter(formal.types)) if len(formal.types) == 1 else None
         result.append(known.get(formal.type_str) or (from_text(only) if only else None))
     return tuple(result)
+
+
+def _constant(attributes: Mapping[str, Any]) -> tuple[Type, ...]:
+    """The type of a Constant whose number, text or list of these is an attribute of the function around it."""
+    return tuple([_CONSTANTS[name] for name in attributes if name in _CONSTANTS])
+
+
+_CONSTANTS = {
+    f"value_{kind}{plural}": tensor_type(dtype, (None,) if plural else ())
+    for kind, dtype in (("int", "int64"), ("float", "float32"), ("string", "string"))
+    for plural in ("", "s")
+}
 
 
 def _rankless(kind: Type) -> Type:

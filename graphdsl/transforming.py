@@ -19,6 +19,7 @@ from . import schemas
 from .emission import least_ir_version
 from .errors import BuildError
 from .garbage import undisturbed
+from .generic import generic
 from .ir import (
     SEALED,
     Constant,
@@ -41,7 +42,7 @@ from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
 from .types import OptionalType, SequenceType, TensorType, Type, from_proto
-from .walk import Survey, captured, dependencies, functions, operators, used
+from .walk import Survey, callees_first, captured, dependencies, functions, operators, used
 
 M = TypeVar("M", bound=ModelData)
 
@@ -58,6 +59,7 @@ def transform(model: Any, function: Callable[[Node, tuple[Tensor | None, ...]], 
 
     The function gets each node, in order, and its inputs as tensors to build on, after everything before it was
     transformed. It returns the tensor (or tensors, one for each output) to put in the node's place, or None to keep it.
+    In a function that is called with several types, tensors have what is common to them.
 
     >>> import graphdsl as gd
     >>> x = gd.input("x", gd.float32[3])
@@ -111,18 +113,20 @@ def sweep(
 
     `visit` is called in the trace of the node's graph, at the opset of the model or function; `follow` hears of each
     node that was made anew because its inputs changed, with the old one; `values` are replaced from the start; `bodies`
-    are visited in the place of those of functions, and take it where something in them was replaced; `finish` is what
-    is done to each graph at last, inner ones first; `opset` is that of the result and its functions, which keep theirs
-    by default. With `same_types` every new value has the type of the one whose place it takes: none is inferred.
+    are visited in the place of those of functions, by default as they hold for all calls, and take it where something
+    in them was replaced; `finish` is what is done to each graph at last, inner ones first; `opset` is that of the
+    result and its functions, which keep theirs by default. With `same_types` every new value has the type of the one
+    whose place it takes: none is inferred.
     """
     given = dict(values or {})
     swept: dict[Function, Schema] = {}
     version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
+    bodies = generic(model) if bodies is None else bodies
     for function in callees_first(model.functions):
         own = function.opset_imports.get("", version)
         imports = _at_opset(function.opset_imports, opset if "" in function.opset_imports else None)
         with undisturbed(), schemas.opset_forced(opset or own):
-            start = (bodies or {}).get(function, function.graph)
+            start = bodies.get(function, function.graph)
             graph = _Sweep(visit, swept, follow, finish, given, same_types).graph(start, dict(given))
         if graph is not start or imports is not function.opset_imports:
             swept[function] = _called(replace(function, graph=graph, opset_imports=imports), function, model)
@@ -153,21 +157,6 @@ def with_needs(model: M) -> M:
     called = (*model.functions, *added)
     least = least_ir_version(Survey(used, set()), imports, called)
     return replace(model, functions=called, opset_imports=imports, ir_version=max(model.ir_version, least))
-
-
-def callees_first(functions: Iterable[Function]) -> list[Function]:
-    """Functions in an order in which each comes after those that it calls."""
-    order: dict[Function, None] = {}
-    stack = [(function, False) for function in reversed(list(functions))]
-    while stack:
-        function, ready = stack.pop()
-        if ready or function in order:
-            order.setdefault(function)
-            continue
-        stack.append((function, True))
-        called = [schema.function for schema in operators(function.graph) if schema.function is not None]
-        stack.extend((callee, False) for callee in called if callee not in order)
-    return list(order)
 
 
 _by_order = attrgetter("order")

@@ -1,7 +1,7 @@
 """Every traversal of a graph. None recurses over depth: creation order is already a topological order."""
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -175,16 +175,30 @@ def functions(called_operators: Iterable[Schema]) -> tuple[Function, ...]:
     return tuple(found)
 
 
+def callees_first(functions: Iterable[Function]) -> list[Function]:
+    """Functions in an order in which each comes after those that it calls."""
+    order: dict[Function, None] = {}
+    stack = [(function, False) for function in reversed(list(functions))]
+    while stack:
+        function, ready = stack.pop()
+        if ready or function in order:
+            order.setdefault(function)
+            continue
+        stack.append((function, True))
+        called = [schema.function for schema in operators(function.graph) if schema.function is not None]
+        stack.extend((callee, False) for callee in called if callee not in order)
+    return list(order)
+
+
 def arguments(*parts: Graph) -> dict[Value, set[Type | None]]:
-    """The types of what the calls of local functions give to their inputs; None where nobody knows."""
+    """The types of what calls of local functions give to their inputs; None for one left out or that nobody knows."""
     found: dict[Value, set[Type | None]] = {}
     for part in parts:
         for graph in graphs(part):
             for node in graph.nodes:
-                if node.schema.function is not None:
-                    for entry, value in zip(node.schema.function.graph.inputs, node.inputs, strict=False):
-                        if value is not None:
-                            found.setdefault(entry, set()).add(value.type)
+                entries = node.schema.function.graph.inputs if node.schema.function is not None else ()
+                for entry, value in zip_longest(entries, node.inputs[: len(entries)]):
+                    found.setdefault(entry, set()).add(None if value is None else value.type)
     return found
 
 

@@ -11,8 +11,9 @@ from .. import schemas
 from ..allowed import objection
 from ..emission import Emitter, least_ir_version
 from ..errors import GraphError, OpsetError
+from ..generic import generic
 from ..inference import infer
-from ..ir import ModelData, Node, NodeInfo, Value, make_node
+from ..ir import Function, Graph, ModelData, Node, NodeInfo, Value, make_node
 from ..loading import Source, load
 from ..models import Model
 from ..schemas import Schema
@@ -52,9 +53,10 @@ def convert_opset(model: Model | Source, opset: int) -> Model:
     schemas.known_opset(opset)
     subject = model if isinstance(model, Model) else load(model)
     before = subject.opset_imports.get("", opset)
-    converter = _Converter(opset, subject)
+    bodies = generic(subject)
+    converter = _Converter(opset, subject, bodies)
     try:
-        found = sweep(subject, converter.visit, converter.follow, opset=opset, same_types=True)
+        found = sweep(subject, converter.visit, converter.follow, bodies=bodies, opset=opset, same_types=True)
     except GraphError as error:
         raise OpsetError(f"gd.convert_opset: {error}") from error
     if converter.refused:
@@ -80,14 +82,14 @@ def _fitting_ir_version(before: Model, after: Model) -> int:
 class _Converter:
     """Writes nodes as an opset has them, and remembers those that it cannot."""
 
-    def __init__(self, target: int, model: ModelData) -> None:
+    def __init__(self, target: int, model: ModelData, bodies: Mapping[Function, Graph]) -> None:
         self._target = target
         self.refused: list[str] = []
         self._model = model
         self._origins: dict[Node, Node] = {}
         self._used: set[Value] = set()
         """The outputs behind the first of a node that something uses."""
-        for part in (model.graph, *(function.graph for function in model.functions)):
+        for part in (model.graph, *(bodies.get(function, function.graph) for function in model.functions)):
             for graph in graphs(part):
                 needed = [value for node in graph.nodes for value in node.inputs if value is not None]
                 self._used.update(value for value in needed if value.index)

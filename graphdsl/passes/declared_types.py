@@ -32,7 +32,7 @@ def infer_types(source: Source) -> Model:
     def finish(graph: Graph) -> Graph:
         return graph if inside & set(_around(graph_trace(graph))) else _with_types(graph)
 
-    return sweep(model, unchanged, finish=finish)
+    return sweep(model, unchanged, finish=finish, bodies={})
 
 
 def _around(trace: Trace) -> Iterator[Trace]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
 from ..errors import GraphError, RuleError
+from ..generic import generic
 from ..ir import (
     Function,
     Graph,
@@ -28,7 +29,6 @@ from ..tensor.handle import Handle
 from ..transforming import forget, made_since, replacement, sweep
 from ..walk import dependencies, graphs, is_random
 from .conditions import type_change
-from .generic import generic, untyped
 from .lineage import Lineage
 from .matching import Found, Matcher
 from .patterns import TracedPattern, makers
@@ -188,7 +188,7 @@ class Engine:
     # One sweep
 
     def _sweep(self, model: M) -> M:
-        bodies = {f: untyped(f.graph) for f in generic(model)}
+        bodies = generic(model)
         self.lineage.begin([graph for part in _parts(model, bodies) for graph in graphs(part)])
         version = model.opset_imports.get("", schemas.DEFAULT_OPSET)
         for imports in (model.opset_imports, *[function.opset_imports for function in model.functions]):

@@ -19,9 +19,8 @@ from ..models import PRODUCER
 from ..schemas import Schema
 from ..tensor.calling import Trace, tracing
 from ..tracing import replay
-from ..transforming import callees_first
 from ..types import Type, as_dtype, from_proto, may_be
-from ..walk import functions, graphs, operators, survey
+from ..walk import callees_first, functions, graphs, operators, survey
 from .layout import WIDTH, Block, Expression, grouped
 from .literals import (
     MOST_ITEMS,
