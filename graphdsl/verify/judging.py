@@ -251,7 +251,7 @@ class Draw:
             return ("other values", settled) if bool(np.any(settled)) else None
         masks = _masks(truth, other)
         if masks:
-            return masks, ~((truth == other) | (np.isnan(truth) & np.isnan(other)))
+            return masks, _broken(truth, other)
         gap = _gap(truth, other)
         if self._moved_only:
             return ("other numbers", gap > 0) if bool(np.any(gap > 0)) else None
@@ -381,10 +381,7 @@ def _seen(truth: Any, other: Any, before: Any, after: Any, places: Any) -> bool:
     if truth.dtype.kind != "f":
         return bool(np.any((one != two) & places))
     wide = [array.astype(np.float64) for array in (one, two)]
-    with np.errstate(all="ignore"):
-        broken = (np.isnan(wide[0]) != np.isnan(wide[1])) | (~np.isfinite(wide[0] - wide[1]) & (wide[0] != wide[1]))
-        broken &= ~(np.isnan(wide[0]) & np.isnan(wide[1]))
-    return bool(np.any(places & (broken | (_gap(*wide) > _gap(truth, other) / 4) & (_gap(*wide) > 0))))
+    return bool(np.any(places & (_broken(*wide) | (_gap(*wide) > _gap(truth, other) / 4) & (_gap(*wide) > 0))))
 
 
 def _has_infinity(item: Any) -> bool:
@@ -427,10 +424,13 @@ def _masks(truth: np.ndarray, other: np.ndarray) -> str | None:
     """What differs of two float arrays in NaN and infinities."""
     if bool(np.any(np.isnan(truth) != np.isnan(other))):
         return _NAN
+    return "infinities at other places" if bool(np.any(_broken(truth, other))) else None
+
+
+def _broken(truth: np.ndarray, other: np.ndarray) -> Any:
+    """Where one of two float arrays has NaN or an infinity that the other one has not."""
     infinite = np.isinf(truth) | np.isinf(other)
-    if bool(np.any(infinite & (truth != other))):
-        return "infinities at other places"
-    return None
+    return (np.isnan(truth) != np.isnan(other)) | (infinite & (truth != other))
 
 
 def _ulps(array: np.ndarray, dtype: DType) -> Any:
