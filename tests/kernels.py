@@ -13,6 +13,7 @@ import graphdsl as gd
 from graphdsl import op
 from graphdsl.errors import RunError
 from graphdsl.ir import Node
+from graphdsl.types import DTYPES as KNOWN
 from graphdsl.types import TensorType
 from graphdsl.verify.evaluation import Evaluation
 from graphdsl.verify.runtime_faults import collects_strings
@@ -103,6 +104,17 @@ def from_memory(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
     except RunError:
         return False
     return any(node.inputs[0] in values and not values[node.inputs[0]].size for node in products)
+
+
+NARROW = frozenset(d for d in KNOWN if d.bits < {"float": 16, "int": 8, "uint": 8}.get(d.kind, 0))
+"""The dtypes that the runtime lets only those functions take whose nodes do."""
+
+
+def narrows_functions(model: gd.Model) -> bool:
+    """Whether a function is given a dtype that the runtime refuses once no node of the function takes it."""
+    calls = [node for graph in graphs(model.graph) for node in graph.nodes if node.schema.function is not None]
+    kinds = [value.type for node in calls for value in node.inputs if value is not None]
+    return any(isinstance(kind, TensorType) and kind.dtype in NARROW for kind in kinds)
 
 
 def steady(model: gd.Model) -> gd.Model:

@@ -190,6 +190,20 @@ def test_where_loses_the_sign_of_zero() -> None:
         assert not np.signbit(run(op.Where, np.array([True]), zero, zero))[0]
 
 
+@pytest.mark.parametrize("dtype", [d for d in (*DTYPES, *kernels.NARROW) if d.bits != 6], ids=str)
+def test_functions_take_narrow_dtypes_only_where_their_nodes_do(dtype: gd.DType) -> None:
+    """The runtime reads no dtype of 6 bits at all."""
+
+    @gd.function(domain="my")
+    def ignores(x: Any, y: Any) -> Any:
+        return op.Neg(y)
+
+    x, y = gd.input("x", dtype[1]), gd.input("y", gd.float32[1])
+    model = gd.build(ignores(x, y))
+    found = verify.run(model, {"x": np.ones(1).astype(dtype.numpy), "y": np.ones(1, np.float32)}, "unoptimised")
+    assert isinstance(found, dict) == (not kernels.narrows_functions(model)) == (dtype not in kernels.NARROW)
+
+
 # What lies in memory
 
 

@@ -24,6 +24,7 @@ from backend import Case, differences, is_precise, on_reference, on_runtime
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from passing import interface
+from sharing import sharing
 from skimage import data
 from workers import Crash, each
 
@@ -202,7 +203,7 @@ def test_no_rule_is_refuted(name: str, seed: int) -> None:
 
 def judge_random(model: gd.Model, feeds: Mapping[str, Any]) -> None:
     """A model made at random, after each pass, gives the same bits, or what is as near to float64."""
-    assume(not kernels.from_memory(model, feeds))
+    assume(not kernels.from_memory(model, feeds) and not kernels.narrows_functions(model))
     expected = verify.run(model, feeds, "unoptimised")
     assume(isinstance(expected, dict))
     for name, function in {**EXACT, **ROUNDED}.items():
@@ -235,6 +236,21 @@ def test_some_random_models(data: st.DataObject) -> None:
 @given(st.data())
 def test_many_random_models(data: st.DataObject) -> None:
     model = data.draw(verify.models())
+    judge_random(model, data.draw(verify.feeds(model)))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_some_functions_called_with_several_types(data: st.DataObject) -> None:
+    model = data.draw(sharing())
+    judge_random(model, data.draw(verify.feeds(model)))
+
+
+@pytest.mark.full
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_many_functions_called_with_several_types(data: st.DataObject) -> None:
+    model = data.draw(sharing())
     judge_random(model, data.draw(verify.feeds(model)))
 
 
