@@ -102,6 +102,11 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
         lambda a: gd.constant(np.array([np.inf, 4.53125], np.float16)),
         np.array([7, 1.5], np.float16),
     ),
+    "an overflow of float16 that is a constant after": (
+        lambda a: op.Mul(op.Sinh(gd.constant(np.array([12], np.float16))), a),
+        lambda a: op.Mul(gd.constant(np.array([np.inf], np.float16)), a),
+        np.array([0], np.float16),
+    ),
     "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Tile(a, [2]), np.array(["a", "é"], object)),
     "sequences whose items round otherwise": (
         lambda a, b, c: op.SequenceConstruct((a + b) + c, a[:1] * 0.1),
@@ -152,6 +157,11 @@ REJECTED: dict[str, tuple[Any, ...]] = {
         normal(5),
     ),
     "a lost item": (lambda x: op.SequenceConstruct(x, x), lambda x: op.SequenceConstruct(x), normal(5)),
+    "an infinity for what is large": (
+        lambda a: op.Mul(op.Sinh(gd.constant(np.array([7], np.float16))), a),
+        lambda a: op.Mul(gd.constant(np.array([np.inf], np.float16)), a),
+        np.array([1], np.float16),
+    ),
     "a wrong axis": (lambda x: op.Softmax(x, axis=0), lambda x: op.Softmax(x, axis=1), normal(2, 2)),
     "another shape": (lambda x: op.ReduceSum(x, [0]), lambda x: op.ReduceSum(x, [0], keepdims=0), normal(2, 2)),
     "another dtype": (lambda x: x, lambda x: x.astype(gd.float64), normal(2)),

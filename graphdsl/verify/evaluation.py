@@ -84,6 +84,8 @@ class Computed:
         """What first left the normal range of its own dtype, if anything did."""
         self.lost = False
         """Whether float64 itself overflowed to infinity or underflowed, so that this is no truth."""
+        self.infinite = False
+        """Whether a constant of the model is infinite."""
         self.empty = False
         """Whether a tensor without elements was met."""
         self.operators: set[str] = set()
@@ -157,6 +159,7 @@ class Evaluation(Computed):
         self.values[value] = given = self._widened(given)
         if dtype is not None and dtype.kind == "float" and isinstance(given, np.ndarray):
             self.measure(given, dtype, node.schema.label if node is not None else "an input")
+            self.infinite |= _has(given, np.isinf) and constant_array(value) is not None
 
     def _widened(self, given: Any) -> Any:
         if isinstance(given, (list, tuple)):

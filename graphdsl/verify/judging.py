@@ -225,6 +225,8 @@ class Draw:
             return Judgement(NOTE, _LOST, place.output)
         if dtype is float64 and (self._before.strayed or self._after.strayed or self._after.lost):
             return Judgement(NOTE, "a number leaves the range of float64", place.output)
+        if self._before.strayed and self._after.infinite and not self._before.infinite:
+            return Judgement(NOTE, "a number that leaves the range of its dtype is a constant after", place.output)
         if self._with_infinity and reason == _NAN:
             return Judgement(NOTE, "NaN of infinities that were given", place.output)
         if (self._before.empty or self._after.empty) and reason == _NAN:
