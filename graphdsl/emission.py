@@ -292,21 +292,18 @@ class Emitter:
 
     def _copy(self, value: Value, name: str, made: Any) -> None:
         """A node that gives a value another name: Identity, or CastLike where only that runs."""
-        kinds = self._kinds(value) if self._in_function else {value.type}
+        kinds = self._kinds(value)
         small = any(isinstance(kind, TensorType) and kind.dtype in _WITHOUT_IDENTITY for kind in kinds)
         made.op_type = "CastLike" if small else "Identity"
         made.input.extend([self.names[value]] * (2 if small else 1))
         made.output.append(name)
 
     def _kinds(self, value: Value) -> Collection[Type | None]:
-        """The types that a value of a function may have: its own, or all that come to one called with several."""
+        """The types that a value may have: in a function that is called with several, all that come to it."""
+        if value.type is not None or not self._entries:
+            return {value.type}
         given = self._given()
-        if value in given:
-            return given[value]
-        several = any(given.get(entry, {entry.type}) != {entry.type} for entry in self._entries)
-        if several and (value.type is None or isinstance(value.type, TensorType)):
-            return {kind for entry in self._entries for kind in given.get(entry, ())}
-        return {value.type}
+        return given[value] if value in given else {kind for entry in self._entries for kind in given.get(entry, ())}
 
     def _attributes(self, node: Node, made: Any) -> None:
         specs = node.schema.attributes

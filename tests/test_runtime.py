@@ -230,6 +230,18 @@ def test_a_function_hands_packed_dtypes_through_that_is_called_with_others_too(f
             assert array.dtype == expected[name].dtype and array.tolist() == expected[name].tolist(), change
 
 
+def test_a_packed_constant_of_a_function_that_is_called_with_several_types_is_handed_through() -> None:
+    @gd.function(domain="my")
+    def function(x: Any) -> Any:
+        return op.Relu(x), op.Constant(value=np.array([1, 2]).astype(gd.uint4.numpy))
+
+    inputs = [gd.input("x", gd.float32[2]), gd.input("z", gd.float32[1])]
+    model = gd.build([tensor for given in inputs for tensor in function(given)], inputs=inputs)
+    after = gd.passes.constants_to_initializers(model)
+    assert after is not model
+    assert [y.tolist() for y in after(np.float32([1, -1]), np.float32([2]))] == [[1, 0], [1, 2], [2], [1, 2]]
+
+
 @pytest.mark.parametrize(
     "array",
     [
