@@ -83,7 +83,13 @@ class _FunctionMaker:
         values = dict(self._interface.defaults)
         for name, value in keywords.items():
             spec = self._interface.attributes.get(name)
-            if spec is not None and value is not None and not isinstance(getattr(value, "reference", None), Reference):
+            reference = getattr(value, "reference", None)
+            if isinstance(
+                reference, Reference
+            ):  # an attribute of the function around: traced for what that is traced for
+                bound = (current_trace().bound or {}).get(reference.name)
+                values.update({name: bound} if bound is not None else {})
+            elif spec is not None and value is not None:
                 value = values[name] = self._attribute(spec, value)
             attributes[name] = value
         return wrap(call(self._trace(given, values), given, attributes))

@@ -219,6 +219,23 @@ def test_an_attribute_is_a_tensor_in_the_body_too() -> None:
     np.testing.assert_array_equal(b, X**3)
 
 
+def test_an_attribute_is_handed_on_to_a_function_that_is_called_inside() -> None:
+    @gd.function(domain="my")
+    def inner(x: Any, *, axis: int) -> Any:
+        return op.Flatten(x, axis=axis)
+
+    @gd.function(domain="my")
+    def outer(x: Any, *, k: int) -> Any:
+        return op.Relu(inner(x, axis=k))
+
+    x = gd.input("x", gd.float32[2, 3, 4])
+    model = gd.build({"y": outer(x, k=1), "z": outer(x, k=2)})
+    assert [output.shape for output in model.outputs] == [(2, 12), (6, 4)]
+    assert len(model.functions) == 2
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert [found.tolist() for found in model(array)] == [array.reshape(2, 12).tolist(), array.reshape(6, 4).tolist()]
+
+
 def test_an_attribute_whose_value_shapes_the_body_is_refused_as_a_number() -> None:
     @gd.function(domain="my")
     def repeated(a: gd.Tensor, *, times: int = 2) -> gd.Tensor:

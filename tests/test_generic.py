@@ -95,6 +95,32 @@ def test_passes_change_a_body_as_it_holds_for_all_attributes() -> None:
         alike(model, change(model), {"x": np.arange(6, dtype=np.float32).reshape(2, 3)})
 
 
+def test_passes_change_functions_that_call_each_other_as_these_hold_for_all_calls() -> None:
+    @gd.function(domain="my")
+    def inner(x: Any, *, axis: int) -> Any:
+        y = op.Flatten(x, axis=axis)
+        return op.Shape(y), op.Reshape(y, op.Shape(y)), op.Concat(x, x, axis=axis)
+
+    @gd.function(domain="my")
+    def outer(x: Any, *, axis: int, perm: list[int]) -> Any:
+        size, flat, twice = inner(op.Transpose(x, perm=perm), axis=axis)
+        return size, flat, op.Shape(twice), op.Reshape(twice, op.Shape(twice))
+
+    arrays = dict(zip("xzw", ARRAYS, strict=True))
+    x, z, w = (gd.input(name, as_dtype(array.dtype)[array.shape]) for name, array in arrays.items())
+    results = [
+        *outer(x, axis=1, perm=[0, 1]),
+        *outer(z, axis=0, perm=[1, 0]),
+        *outer(w, axis=1, perm=[1, 0]),
+        *inner(w, axis=0),
+    ]
+    built = gd.build({f"y{place}": tensor for place, tensor in enumerate(results)}, inputs=[x, z, w])
+    assert len(built.functions) == 2
+    for model in (built, gd.load(built.to_proto())):
+        for change in (*PASSES, lambda model: gd.convert_opset(model, 24)):
+            alike(model, change(model), arrays)
+
+
 def test_what_the_first_trace_knew_is_nothing_to_a_model_that_calls_with_another_type() -> None:
     function = gd.function(domain="my")(lambda x: (op.Shape(x), op.Relu(x)))
     for size in (2, 3):
