@@ -397,6 +397,13 @@ def _same_rank(call: Call) -> str | None:
     return f"{ranks[0]} and {ranks[1]}; they must have one rank"
 
 
+def _unpooling(call: Call) -> str | None:
+    """The lists of a pooling, and as many indices as elements along each axis."""
+    shape = call.shape(0)
+    sizes = [_differ(call, (0, axis), (1, axis)) for axis in range(len(shape or ()))]
+    return _lists(call) or _same_rank(call) or _first(sizes)
+
+
 def _scatter_elements(call: Call) -> str | None:
     shape = call.shape(1)
     axes = range(len(shape)) if shape is not None else ()
@@ -451,6 +458,7 @@ _UNCHECKED: dict[str, Demand] = {
     "LSTM": _recurrent(4),
     "LayerNormalization": _scale_and_bias,
     "LpNormalization": _axes,
+    "MaxUnpool": _unpooling,
     "PRelu": _slope,
     "QuantizeLinear": _per_axis_scale,
     "RNN": _recurrent(1),
@@ -475,7 +483,6 @@ _ENFORCED: dict[str, Demand] = {
     "MatMul": _matmul,
     "MatMulInteger": _matmul,
     "MaxPool": _window,
-    "MaxUnpool": _lists,
     "QLinearMatMul": _matmul,
     "Split": _split,
     "Squeeze": _squeeze,
