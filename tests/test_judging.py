@@ -107,6 +107,13 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
         lambda a: op.Mul(gd.constant(np.array([np.inf], np.float16)), a),
         np.array([0], np.float16),
     ),
+    "squares that overflow in a normalization": (
+        lambda x, w, b: op.LayerNormalization(x, w, axis=-2) + b,
+        lambda x, w, b: op.LayerNormalization(x, w, b, axis=-2),
+        np.array([[0, 0, 0, 0], [0, 0, 0, 1e200]]),
+        np.zeros((2, 4)),
+        np.zeros((2, 1)),
+    ),
     "text": (lambda a: op.Concat(a, a, axis=0), lambda a: op.Tile(a, [2]), np.array(["a", "é"], object)),
     "sequences whose items round otherwise": (
         lambda a, b, c: op.SequenceConstruct((a + b) + c, a[:1] * 0.1),
@@ -161,6 +168,13 @@ REJECTED: dict[str, tuple[Any, ...]] = {
         lambda a: op.Mul(op.Sinh(gd.constant(np.array([7], np.float16))), a),
         lambda a: op.Mul(gd.constant(np.array([np.inf], np.float16)), a),
         np.array([1], np.float16),
+    ),
+    "a normalization without its shift": (
+        lambda x, w, b: op.LayerNormalization(x, w) + b,
+        lambda x, w, b: op.LayerNormalization(x, w),
+        np.array([[0, 0, 0, 1e10]]),
+        np.ones(4),
+        np.ones(4),
     ),
     "a wrong axis": (lambda x: op.Softmax(x, axis=0), lambda x: op.Softmax(x, axis=1), normal(2, 2)),
     "another shape": (lambda x: op.ReduceSum(x, [0]), lambda x: op.ReduceSum(x, [0], keepdims=0), normal(2, 2)),

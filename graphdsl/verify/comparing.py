@@ -13,10 +13,10 @@ import numpy as np
 from ..apart import Crash, Refusal
 from ..errors import RunError
 from ..inlining import inline
-from ..ir import ModelData, Node
-from ..types import DType, as_dtype, float32
+from ..ir import ModelData
+from ..types import as_dtype, float32
 from ..walk import constants, graphs
-from .evaluation import Evaluation, Undefined, limits
+from .evaluation import Evaluation, Undefined, limits, stash
 from .witnesses import Outcome
 
 _UNITS = 16
@@ -49,9 +49,6 @@ _REARRANGED = frozenset(
 
 _SQUARING = frozenset({"MeanVarianceNormalization"})
 """Operators whose body squares what it is given, so that a number leaves its range of which the result would not."""
-
-_STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
-"""Operators that normalize in float32, whatever the dtype, unless their `stash_type` says otherwise."""
 
 _SAMPLES = 4
 
@@ -98,7 +95,7 @@ class Runs:
         operators = {node.op_type for node in nodes}
         self._shifts, self._weighs = bool(operators & _SHIFTED), bool(operators & _WEIGHING)
         self._rearranged, self._squares = bool(operators & _REARRANGED), bool(operators & _SQUARING)
-        stashes = [dtype for dtype in map(_stash, nodes) if dtype is not None]
+        stashes = [dtype for dtype in map(stash, nodes) if dtype is not None]
         self._coarse = max((limits(dtype).epsilon for dtype in stashes), default=0.0)
         self._known: tuple[Evaluation, list[Any]] | str | None = None
 
@@ -220,10 +217,3 @@ class Runs:
                 else:
                     spread = np.maximum(spread, moved != truth)
         return spread
-
-
-def _stash(node: Node) -> DType | None:
-    """The dtype in which an operator computes whatever that of its input is; None where it follows the input."""
-    if node.op_type not in _STASHED or "stash_type" not in node.schema.attributes:
-        return None
-    return as_dtype(node.attributes.get("stash_type", float32.code))

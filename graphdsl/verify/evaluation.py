@@ -50,6 +50,9 @@ ELEMENTARY = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"})
 """Operators whose results are their exact results, rounded once. All others may also err as if their inputs did."""
 
 
+STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
+"""Operators that normalize in float32, whatever the dtype, unless their `stash_type` says otherwise."""
+
 _SIZES = {"OneHot": (1,), "Range": (0, 1, 2), "Resize": (1, 2), "Upsample": (1,)}
 """Inputs of floats on which the shape of a result depends: with an error, that would be another one."""
 
@@ -71,6 +74,13 @@ def limits(dtype: DType) -> Limits:
     """The limits of a float dtype."""
     known: Any = ml_dtypes.finfo(dtype.numpy)  # type: ignore[no-untyped-call]
     return Limits(float(known.smallest_normal), float(known.max), float(known.eps))
+
+
+def stash(node: Node) -> DType | None:
+    """The dtype in which an operator computes whatever that of its input is; None where it follows the input."""
+    if node.op_type not in STASHED or "stash_type" not in node.schema.attributes:
+        return None
+    return as_dtype(node.attributes.get("stash_type", float32.code))
 
 
 class Computed:
@@ -238,6 +248,9 @@ class Evaluation(Computed):
             if alone is None:
                 raise
             return alone
+        stashed = stash(node) if self._wide and self.strayed is None else None
+        if stashed is not None and np.max(_sizes_of(given[0]), initial=0) > limits(stashed).most ** 0.5:
+            self.strayed = f"a square in {node.schema.label} leaves the normal range of {stashed}"
         sums: Sequence[Any] = ()
         if self._wide and schema.name in ACCUMULATING and not schema.domain:
             sums = self._computed(schema, node.attributes, list(map(_sizes_of, given)), 1)
