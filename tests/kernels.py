@@ -16,6 +16,8 @@ from graphdsl.ir import Node
 from graphdsl.types import DTYPES as KNOWN
 from graphdsl.types import TensorType
 from graphdsl.verify.evaluation import Evaluation
+from graphdsl.verify.known import known
+from graphdsl.verify.origins import origins
 from graphdsl.verify.runtime_faults import collects_strings
 from graphdsl.walk import graphs
 
@@ -104,6 +106,13 @@ def from_memory(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
     except RunError:
         return False
     return any(node.inputs[0] in values and not values[node.inputs[0]].size for node in products)
+
+
+def errs(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
+    """Whether a node shows a known fault of the runtime on the way."""
+    pair = "unoptimised", "reference"
+    headings = [known(origin, pair) for origin in origins(model, feeds, pair, 60) or ()]
+    return any(heading is not None and heading.startswith("ONNX Runtime") for heading in headings)
 
 
 NARROW = frozenset(d for d in KNOWN if d.bits < {"float": 16, "int": 8, "uint": 8}.get(d.kind, 0))

@@ -204,6 +204,14 @@ def test_functions_take_narrow_dtypes_only_where_their_nodes_do(dtype: gd.DType)
     assert isinstance(found, dict) == (not kernels.narrows_functions(model)) == (dtype not in kernels.NARROW)
 
 
+def test_a_known_fault_is_seen_at_the_node_that_shows_it() -> None:
+    """Folding a product of integers gives what the standard says, and the model does not."""
+    x = gd.input("x", gd.int64[2])
+    model = gd.build(op.Neg(op.ReduceProd(x)))
+    assert kernels.errs(model, {"x": np.array([-273770672718929, 33])})
+    assert not kernels.errs(model, {"x": np.array([-273770672718929, 3])})
+
+
 # What lies in memory
 
 

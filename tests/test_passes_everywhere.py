@@ -218,6 +218,7 @@ def judge_random(model: gd.Model, feeds: Mapping[str, Any]) -> None:
             found = verify.run(after, feeds, "unoptimised")
             assert isinstance(found, dict), (name, found)
             if differences(list(expected.values()), list(found.values())):
+                assume(not kernels.errs(model, feeds))
                 sides = [verify.run(kernels.steady(side), feeds, "unoptimised") for side in (model, after)]
                 assert differences(*(list(side.values()) for side in sides)) == [], name
         else:
