@@ -177,6 +177,7 @@ LAYERS = {
     "": "the public names",
     "verify.choices": "choices, drawn one by one or read from bytes",
     "verify.arrays": "arrays of a type, which all strategies draw",
+    "verify.sources": "which inputs hold the elements of a value",
     "verify.ranges": "what operators demand of the values of inputs",
     "verify.inputs": "feeds of a model, within those ranges",
     "verify.scopes": "what a body of a random program can use",

@@ -237,6 +237,41 @@ def test_a_cache_holds_what_is_written_to_it() -> None:
     assert {int(first) for feeds in seen(verify.feeds(model), 60) for first in feeds["x2"]} == {0, 1}
 
 
+def test_places_that_are_moved_lie_within_the_shortest_axis() -> None:
+    """Which axis an index is for, the operators between do not tell."""
+    inputs = typed(gd.float32[2, 40], gd.int64[1, 2], gd.float32[1])
+    data, places, updates = inputs
+    found = defined(gd.build(op.ScatterND(data, op.Identity(places), updates), inputs=inputs))
+    assert {int(place) for feeds in found for place in feeds["x1"].ravel()} == {-2, -1, 0, 1}
+
+
+@pytest.mark.parametrize("name", ["If", "Loop", "Loop given", "Scan", "Scan given", "SequenceMap"])
+def test_indices_are_followed_into_bodies_and_out_of_them(name: str) -> None:
+    table, index, flag = typed(gd.float32[2], gd.int64[3], gd.bool[()])
+    loop = op.Loop(2, True, index, body=lambda i, going, kept: (going, kept, op.Gather(table, kept)))
+    scan = op.Scan(table, index, body=lambda state, place: (state, op.Gather(state, place)), num_scan_inputs=1)
+    pair = op.SequenceConstruct(index, index)
+    result = {
+        "If": lambda: op.Gather(table, op.If(flag, then_branch=lambda: index, else_branch=lambda: index[::-1])),
+        "Loop": lambda: loop[1],
+        "Loop given": lambda: op.Gather(table, loop[0]),
+        "Scan": lambda: scan[1],
+        "Scan given": lambda: op.Gather(
+            table, op.Scan(index, table, body=lambda state, row: (state, row), num_scan_inputs=1)[0]
+        ),
+        "SequenceMap": lambda: op.SequenceMap(pair, body=lambda places: op.Gather(table, places)),
+    }[name]()
+    found = defined(gd.build(result, inputs=[table, index, flag]))
+    assert {int(place) for feeds in found for place in feeds["x1"]} == {-2, -1, 0, 1}
+
+
+def test_an_input_of_a_body_is_told_from_one_of_the_model_by_the_same_name() -> None:
+    table, i = gd.input("table", gd.float32[2]), gd.input("i", gd.int64[1])
+    rows = op.Loop(3, True, body=lambda i, going: (going, op.Gather(np.float32([1, 2, 3, 4, 5]), i)))
+    found = defined(gd.build([op.Gather(table, i), rows], inputs=[table, i]))
+    assert {int(feeds["i"][0]) for feeds in found} == {-2, -1, 0, 1}
+
+
 def test_captured_indices_and_those_of_functions_are_followed() -> None:
     @gd.function(domain="feeds")
     def picked(table, index):

@@ -59,8 +59,9 @@ class Range(NamedTuple):
 
     @property
     def alone(self) -> "Range":
-        """The values that are allowed, whatever the others are; distinct ones stay so."""
-        return self._replace(line=None, grid=())
+        """The values that are allowed whatever the others are: along any axis of a grid; distinct ones stay so."""
+        high = min(self.grid) - 1 if self.grid else self.high
+        return self._replace(high=high, line=None, grid=())
 
 
 ANY = Range()

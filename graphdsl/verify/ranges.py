@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..dims import Dim
-from ..ir import Graph, Input, ModelData, Node, Value
+from ..ir import Graph, Input, ModelData, Node
 from ..types import DType, TensorType, Type, as_dtype
 from ..walk import graphs
 from .arrays import Range, limits
+from .sources import Sources
 
 Sizes = Mapping[str, int]
 
@@ -282,17 +283,6 @@ DEMANDS: dict[str, dict[str, Demand]] = {
 }
 """What operators demand of inputs by name; each demand tells the range of one use."""
 
-_SAME = frozenset(
-    {
-        *("Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Expand", "Tile", "Slice", "Split"),
-        *("Cast", "Gather", "GatherElements", "GatherND", "Dropout", "Compress", "DepthToSpace", "SpaceToDepth"),
-    }
-)
-"""Operators whose result holds elements of the first input only; Cast too, of numbers that both dtypes hold."""
-
-_ANY_OF = frozenset({"Concat", "Where", "Max", "Min", "SequenceConstruct"})
-"""Operators whose result holds elements of any input."""
-
 
 def demand_of(operator: str, name: str) -> Demand | None:
     """What an operator of the default domain demands of an input."""
@@ -318,37 +308,17 @@ class Demanded(NamedTuple):
 def demands(model: ModelData) -> dict[Input, list[Demanded]]:
     """For each input of a model, the uses that bound its values: direct ones, and through what only moves elements."""
     found: dict[Input, list[Demanded]] = {}
+    sources = Sources(model)
     for graph in graphs(model.graph):
         for node in graph.nodes:
             known = DEMANDS.get(node.op_type) if not node.domain else None
             for index, value in enumerate(node.inputs if known else ()):
                 demand = known.get(node.schema.input(index).name) if known is not None else None
                 if demand is not None and value is not None:
-                    for source in _sources(value):
+                    for source in sources.of(value):
                         moved = source is not value
                         found.setdefault(source, []).append(Demanded(node, index, demand, moved))
     return found
-
-
-def _sources(value: Value) -> list[Input]:
-    """The inputs whose elements a value holds."""
-    found: dict[Input, None] = {}
-    seen: set[Value] = set()
-    stack = [value]
-    while stack:
-        current = stack.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        if isinstance(current, Input):
-            found[current] = None
-        elif current.node is not None and not current.node.domain:
-            inputs = current.node.inputs
-            if current.node.op_type in _SAME:
-                stack += [value for value in inputs[:1] if value is not None]
-            elif current.node.op_type in _ANY_OF:
-                stack += [value for value in inputs if value is not None]
-    return list(found)
 
 
 def meet(one: Range, other: Range) -> Range:
