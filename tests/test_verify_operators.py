@@ -17,18 +17,13 @@ import graphdsl as gd
 from graphdsl import op, schemas, verify
 
 OPSET = 26
-"""The newest one that `verify.rule` tries."""
+"""The newest one that `verify.rule` tries, unless an operator is newer."""
 
-OPERATORS = sorted(
-    {
-        schema.name
-        for schema in onnx.defs.get_all_schemas_with_history()
-        if not schema.domain and schema.since_version <= OPSET
-    }
-)
+OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain})
 
 NEEDED = {
     "Constant": "value=value",
+    "LinearAttention": "update_rule='linear'",
     "Optional": "x",
     "RegexFullMatch": "pattern=pattern",
     "Resize": "None, scales",
@@ -41,16 +36,25 @@ NEEDED = {
 FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
 
+def opset_of(name: str) -> int:
+    """The opset at which an operator is tried."""
+    try:
+        schemas.lookup("", name, OPSET)
+        return OPSET
+    except gd.UnknownOperator:
+        return schemas.NEWEST_OPSET
+
+
 def exists(name: str) -> bool:
     try:
-        return not schemas.lookup("", name, OPSET).native.deprecated  # type: ignore[union-attr]
+        return not schemas.lookup("", name, opset_of(name)).native.deprecated  # type: ignore[union-attr]
     except gd.UnknownOperator:
         return False
 
 
 def unchanged(name: str, *, whole: bool) -> gd.Rule:
     """A rule that replaces a call by itself: of required inputs and attributes, or of all there are."""
-    schema = schemas.lookup("", name, OPSET)
+    schema = schemas.lookup("", name, opset_of(name))
     many = bool(schema.inputs) and schema.inputs[-1].variadic
     inputs = [f"x{place}" for place in range(max(schema.least_inputs, int(many)))]
     optional = [parameter.name.lower() for parameter in schema.inputs[len(inputs) :] if not many]
@@ -75,7 +79,8 @@ def is_verified(name: str, *, whole: bool) -> bool:
     if name in FLOW:  # a pattern holds no bodies
         return False
     try:
-        return verify.rule(unchanged(name, whole=whole), examples=24 if whole else 6, opsets=[OPSET]).judged > 0
+        found = verify.rule(unchanged(name, whole=whole), examples=24 if whole else 6, opsets=[opset_of(name)])
+        return found.judged > 0
     except verify.Unfired:
         return False
 
@@ -91,6 +96,7 @@ SAMPLE = [
     *("LSTM", "GRU", "RNN", "Attention", "DeformConv", "Einsum", "MaxUnpool", "RoiAlign", "ScatterND", "QLinearConv"),
     *("SequenceAt", "ConcatFromSequence", "Optional", "TfIdfVectorizer", "Resize", "DFT", "STFT", "Col2Im"),
     *("SoftmaxCrossEntropyLoss", "RotaryEmbedding", "Constant", "RandomNormal", "MaxRoiPool"),
+    *("CausalConvWithState", "LinearAttention"),
 ]
 
 

@@ -129,6 +129,18 @@ def test_only_a_rule_is_taken() -> None:
         verify.rule(rule(lambda x: op.Gelu(x), lambda x: x, "gelu"), opsets=[13])
 
 
+def test_operators_that_the_runtime_is_too_old_for_are_tried_in_the_reference() -> None:
+    def attend(q: Any, k: Any, v: Any, d: Any) -> Any:
+        return op.LinearAttention(q, k, v, None, d, q_num_heads=2, kv_num_heads=1, update_rule="gated")
+
+    def forget_nothing(q: Any, k: Any, v: Any, d: Any) -> Any:
+        return op.LinearAttention(q, k, v, q_num_heads=2, kv_num_heads=1, update_rule="linear")
+
+    verdict = verify.rule(rule(attend, attend), examples=60)
+    assert verdict.judged > 30 and verdict.tried["opsets"].keys() == {"28"}
+    refuted(rule(attend, forget_nothing))
+
+
 def test_opsets_can_be_chosen() -> None:
     verdict = verify.rule(RIGHT["relu twice"], opsets=[9, 15], examples=60)
     assert verdict.tried["opsets"].keys() == {"9", "15"}

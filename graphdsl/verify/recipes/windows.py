@@ -247,6 +247,38 @@ def attention(d: Draft) -> int:
     return 1
 
 
+def linear_attention(d: Draft) -> None:
+    n, length, heads, shared, keys, values = (d.number(1, 2) for _ in range(6))
+    rule = d.pick(("linear", "gated", "delta", "gated_delta"))
+    d.attributes.update(q_num_heads=heads * shared, kv_num_heads=heads, update_rule=rule)
+    for size in (heads * shared * keys, heads * keys, heads * values):
+        d.like((n, length, size))
+    if d.flag():
+        d.like((n, heads, keys, values))
+    else:
+        d.skip()
+    if "gated" in rule:
+        d.like((n, length, d.pick((heads, heads * keys))))
+    elif "delta" in rule:
+        d.skip()
+    if "delta" in rule:
+        d.like((n, length, d.pick((heads, 1))))
+    d.attribute("scale", FACTORS)
+
+
+def causal_conv(d: Draft) -> None:
+    n, channels, _ = d.any(3, 3, known=True).shape
+    size = d.number(1, 3)
+    d.like((channels, 1, size))
+    if d.flag():
+        d.like((channels,))
+    else:
+        d.skip()
+    if size > 1 and d.flag():
+        d.like((n, channels, size - 1))
+    d.attribute("activation", ("none", "silu", "swish"))
+
+
 def rotary_embedding(d: Draft) -> None:
     n, heads, length, half = d.number(1, 2), d.number(1, 2), d.number(1, 3), d.number(1, 2)
     d.like((n, heads, length, 2 * half))
@@ -315,6 +347,8 @@ RECIPES: dict[str, Recipe] = {
     "STFT": stft,
     "NonMaxSuppression": non_max_suppression,
     "Attention": attention,
+    "LinearAttention": linear_attention,
+    "CausalConvWithState": causal_conv,
     "RotaryEmbedding": rotary_embedding,
     "RNN": recurrent(1, 1),
     "GRU": recurrent(3, 2),

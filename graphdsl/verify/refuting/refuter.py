@@ -47,7 +47,7 @@ _SECONDS = 60.0
 """How long instances are made smaller at the most; what is found should not depend on how busy a machine is."""
 
 _OLDEST, _NEWEST = 7, 26
-"""The opsets that instances have: those that ONNX Runtime runs."""
+"""The opsets that instances have: those that ONNX Runtime runs; newer ones where the pattern has no other."""
 
 _MILESTONES = frozenset({13, 17, 20, 21, 24})
 """Opsets that are tried also where the pattern's operators are those of others, for the function may use newer ones."""
@@ -80,7 +80,8 @@ def rule(
         rule: Made by `@gd.rule`. A condition in its function (returning None) narrows what is tried.
         examples: How many inputs are judged, about; several for each instance of the pattern.
         seed: Other seeds try other instances.
-        opsets: The opsets to try; by default those from 7 to 26 at which the pattern's operators differ.
+        opsets: The opsets to try; by default those from 7 to 26 at which the pattern's operators differ, and newer ones
+            where it has an operator that those lack.
         without: Which edges of inputs to leave out, as for `verify.tensors`.
 
     Raises:
@@ -108,7 +109,12 @@ def rule(
 
 def _versions(rule: Rule, opsets: Iterable[int] | None) -> list[int]:
     """The opsets to try, the default one first if it is among them."""
-    asked = list(range(_OLDEST, min(_NEWEST, schemas.NEWEST_OPSET) + 1)) if opsets is None else list(opsets)
+    if opsets is None:
+        asked = list(range(_OLDEST, min(_NEWEST, schemas.NEWEST_OPSET) + 1))
+        if all(isinstance(rule.recipe.at(version), GraphError) for version in asked):
+            asked = list(range(_OLDEST, schemas.NEWEST_OPSET + 1))
+    else:
+        asked = list(opsets)
     kinds: dict[Any, int] = {}
     problems: list[str] = []
     for version in asked:

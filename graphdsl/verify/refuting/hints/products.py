@@ -114,6 +114,30 @@ def _attention(call: Call) -> None:
         call.attribute(name, lambda: choices.pick([-1, 1, 0]))
 
 
+_RULES = {(False, False): "linear", (True, False): "gated", (False, True): "delta", (True, True): "gated_delta"}
+"""The update rules of LinearAttention, by whether they take a decay, and a rate."""
+
+
+def _linear_attention(call: Call) -> None:
+    choices = call.choices
+    batch, length, heads, shared, keys, values = (1 + choices.below(2) for _ in range(6))
+    heads = call.attribute("kv_num_heads", lambda: heads) or 1
+    queries = call.attribute("q_num_heads", lambda: heads * shared) or heads
+    known = next(((i, shape) for i, shape in enumerate(call.shapes[:3]) if shape is not None and len(shape) == 3), None)
+    if known is not None:
+        place, (batch, length, size) = known
+        keys, values = ((size // queries, values), (size // heads, values), (keys, size // heads))[place]
+    call.form((batch, length, queries * keys), "query")
+    call.form((batch, length, heads * keys), "key")
+    call.form((batch, length, heads * values), "value")
+    call.form((batch, heads, keys, values), "past_state")
+    call.form((batch, length, choices.pick([heads, heads * keys])), "decay")
+    call.form((batch, length, choices.pick([heads, 1])), "beta")
+    call.attribute("update_rule", lambda: _RULES[call.place("decay") is not None, call.place("beta") is not None])
+    call.attribute("scale", lambda: choices.pick([0.0, 0.5, 1.0]))
+    call.attribute("chunk_size", lambda: choices.pick([64, 1]))
+
+
 def _rotary(call: Call) -> None:
     choices = call.choices
     flat = "num_heads" in call.wanted or call.attributes.get("num_heads")
@@ -141,5 +165,6 @@ HINTS: dict[str, Hint] = {
     "Einsum": _einsum,
     "Det": _det,
     "Attention": _attention,
+    "LinearAttention": _linear_attention,
     "RotaryEmbedding": _rotary,
 }

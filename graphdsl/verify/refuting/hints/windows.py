@@ -58,6 +58,18 @@ def _conv(weight: int = 1) -> Hint:
     return hint
 
 
+def _causal_conv(call: Call) -> None:
+    choices, weights = call.choices, call.shapes[1]
+    channels = weights[0] if weights else 1 + choices.below(3)
+    given = call.shape(0, (1 + choices.below(2), channels, 1 + choices.below(4)))
+    if len(given) != 3:
+        return
+    batch, channels, _ = given
+    size = call.shape(1, (channels, 1, 1 + choices.below(3)))[-1]
+    call.form((channels,), "bias")
+    call.form((batch, channels, size - 1), "past_state")
+
+
 def _deform_conv(call: Call) -> None:
     image, choices = image_of(call, plane=True), call.choices
     channels, spatial = image[1], image[2:]
@@ -190,6 +202,7 @@ HINTS: dict[str, Hint] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "ConvInteger"), _conv()),
     "QLinearConv": _conv(3),
     "DeformConv": _deform_conv,
+    "CausalConvWithState": _causal_conv,
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN"), _pool),
     "MaxUnpool": _unpool,
