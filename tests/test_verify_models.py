@@ -113,6 +113,7 @@ def test_programs_have_all_that_models_have() -> None:
             if holds
         )
     assert all(traits[name] >= 3 for name in traits) and len(traits) == 11, traits
+    assert traits["a shared value"] >= 12
     assert len(dtypes) >= 14
     assert opsets == set(OPSETS)
     assert len(operators) > 130

@@ -27,6 +27,9 @@ Shape = tuple[Any, ...]
 _RECENT = 4
 """How many of the values that fit are offered, the last ones first."""
 
+_USED, _ALL = 8, 10
+"""How often of all times one of them is taken, where some fit."""
+
 ORDER = (
     "float32",
     "int64",
@@ -219,13 +222,13 @@ class Draft:
         The least number is the last tensor, and where there is none a new one that is not drawn any further. So when
         Hypothesis takes the step away that made the last one, the choices that follow keep their meaning.
         """
-        place = self.number(0, _RECENT + 1)
-        return (found[place % len(found)], False) if found and place < _RECENT else (None, not place)
+        place = self.number(0, _ALL - 1)
+        return (found[place % len(found)], False) if found and place < _USED else (None, not place)
 
     def broadcast(self, shape: Shape) -> Any:
-        """The next input: a tensor that broadcasts to a shape without changing it."""
-        kept = shape[self.number(0, len(shape)) :] if self.flag() else shape
-        if self.flag():
+        """The next input: a tensor that broadcasts to a shape without changing it; most often one of that shape."""
+        kept = shape[self.number(0, len(shape)) :] if self.number(0, 3) == 3 else shape
+        if self.number(0, 3) == 3:
             kept = tuple(1 if self.flag() else dim for dim in kept)
         return self.like(kept)
 
@@ -262,13 +265,15 @@ class Draft:
         self.inputs += [None] * count
 
     def _existing(self, fits: Callable[[Tensor], bool]) -> list[Tensor]:
-        found: list[Tensor] = []
+        """The tensors that fit: those that are computed before inputs, so that more of them have several users."""
+        computed: list[Tensor] = []
+        leaves: list[Tensor] = []
         for tensor in self.scope.tensors():
             if fits(tensor):
-                found.append(tensor)
-                if len(found) == _RECENT:
+                (leaves if is_leaf(tensor) else computed).append(tensor)
+                if len(computed) == _RECENT:
                     break
-        return found
+        return (computed + leaves)[:_RECENT]
 
     def _demand(self, kind: TensorType | None = None) -> Range | None:
         """What the operator demands of the values of the next input, if it is a tensor of this type."""

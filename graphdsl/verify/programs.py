@@ -48,7 +48,7 @@ _SHELF = 16
 _STEP = st.binary(min_size=24, max_size=24)
 """The choices of a step; one that needs more draws again."""
 
-_OFTEN = 4
+_INNER = 1
 """How often of eight times the value of a step is no output, unless it is the last."""
 
 
@@ -155,7 +155,7 @@ class Builder:
             found = self.steps(scope, 1)
             made += found
             # decided here, so that a step that is taken away takes its part in this along
-            if found and self.number(0, 7) > _OFTEN:
+            if found and self.number(0, 7) >= _INNER:
                 self.returned.append(found[-1])
         return made
 
