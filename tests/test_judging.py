@@ -256,7 +256,10 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
         (lambda x: x.astype(gd.uint8), single(np.nan), "a cast to uint8 of what it does not hold"),
         (lambda x: op.Pow(x, x), np.array([-2]), "a negative power of an integer"),
         (lambda x: op.Pow(x, x), np.array([40]), "a power beyond its integer dtype"),
+        (lambda x: op.Pow(x, 3), np.array([2**21]), "a power beyond its integer dtype"),
+        (lambda x: op.Pow(x, 3.0), np.array([-(2**21)]), "a power beyond its integer dtype"),
         (lambda x: op.ArgMax(x), single(1, np.nan), "the place of NaN in ArgMax"),
+        (lambda x: op.GlobalMaxPool(op.Reshape(x, [1, 1, -1])), single(np.nan), "the place of NaN in GlobalMaxPool"),
         (lambda x: op.Hardmax(x), single(np.nan, 1), "the place of NaN in Hardmax"),
         (lambda x: op.ReduceMax(x), single(), "ReduceMax of nothing"),
         (
@@ -276,6 +279,14 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
 def test_what_the_standard_does_not_define_is_set_aside(expression: Any, array: np.ndarray, reason: str) -> None:
     found = judged(expression, expression, array)
     assert (found.kind, found.reason) == (UNDEFINED, reason)
+
+
+def test_powers_that_the_dtype_holds_are_judged() -> None:
+    """A product is exact, and the runtime computes powers in float64: that is noted, and a wrong power refuted."""
+    large = np.array([2**53 + 1, -(2**63)])
+    power = judged(lambda x: x * 1, lambda x: op.Pow(x, 1), large)
+    assert (power.kind, power.reason) == (NOTE, "the runtime and the reference disagree")
+    assert judged(lambda x: op.Pow(x, 1), lambda x: op.Pow(x, np.uint64(1)) - 1, large[:1]).kind == REFUTED
 
 
 @pytest.mark.parametrize(

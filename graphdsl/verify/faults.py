@@ -149,6 +149,11 @@ def largest_gate(o: Origin) -> float:
     return float(o.x.shape[-1] * x * w + o.inputs[2].shape[-1] * r * max(h, 1.0) + 2 * b)
 
 
+def largest_power(o: Origin) -> float:
+    """The largest power that Pow is to give, signs aside."""
+    return size(np.abs(o.x.astype(np.float64)) ** o.inputs[1].astype(np.float64))
+
+
 def windows(o: Origin, name: str, otherwise: int) -> set[int]:
     """The values of an attribute of a pool along its axes."""
     return set(o.attribute(name) or (otherwise,))

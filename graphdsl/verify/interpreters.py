@@ -116,6 +116,12 @@ def _truncated(a: Any, b: Any) -> Any:
     return quotient + ((quotient < 0) & (quotient * b != a)).astype(a.dtype)
 
 
+def _power(a: Any, b: Any) -> Any:
+    """Of integers by integers, it is exact whatever the dtype of the exponent."""
+    exact = a.dtype.kind in "iu" and b.dtype.kind in "iu"
+    return np.power(a, b.astype(a.dtype) if exact else b).astype(a.dtype)
+
+
 def _softmax(x: Any, *, axis: int = -1) -> Any:
     powers = np.exp(x - x.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
@@ -203,6 +209,7 @@ NUMPY: dict[str, Function] = {
     "Reciprocal": lambda x: (1 / x).astype(x.dtype),
     "Div": _truncated,
     "Mod": lambda a, b, fmod=0: np.fmod(a, b) if fmod else np.mod(a, b),
+    "Pow": _power,
     "Max": _folded(np.maximum),
     "Min": _folded(np.minimum),
     "Sum": _folded(np.add),
@@ -270,6 +277,16 @@ def _torch() -> tuple[Any, Table]:
         steps, spread = how.get("strides") or [1] * rank, how.get("dilations") or [1] * rank
         return convolve(functional.pad(x, order), w, b, list(steps), 0, list(spread), group)
 
+    def causal(x: Any, w: Any, b: Any = None, past: Any = None, *, activation: Any = "none") -> Any:
+        before = w.shape[2] - 1
+        whole = torch.cat([x.new_zeros((*x.shape[:2], before)) if past is None else past, x], 2)
+        found = functional.conv1d(whole, w, b, groups=x.shape[1])
+        return found if _text(activation) == "none" else functional.silu(found), whole[:, :, whole.shape[2] - before :]
+
+    def power(a: Any, b: Any) -> Any:
+        exact = not a.is_floating_point() and not b.is_floating_point()
+        return torch.pow(a if a.is_floating_point() or exact else a.double(), b.to(a.dtype) if exact else b).to(a.dtype)
+
     def product(a: Any, b: Any, c: Any = None, *, alpha: float = 1, beta: float = 1, **turned: int) -> Any:
         if not a.is_floating_point() and (alpha != 1 or beta != 1):
             return Refusal("torch scales no integers by floats")
@@ -283,6 +300,7 @@ def _torch() -> tuple[Any, Table]:
             "Erf": lambda x: torch.erf(x) if x.is_floating_point() else Refusal("torch's erf of integers is a float"),
             "Div": lambda a, b: divide(a, b, rounding_mode=None if a.is_floating_point() else "trunc"),
             "Mod": lambda a, b, fmod=0: torch.fmod(a, b) if fmod else torch.remainder(a, b),
+            "Pow": power,
             "Max": _folded(torch.maximum),
             "Min": _folded(torch.minimum),
             "Sum": _folded(torch.add),
@@ -299,6 +317,7 @@ def _torch() -> tuple[Any, Table]:
             "Concat": lambda *parts, axis: torch.cat(parts, axis),
             "Gemm": product,
             "Conv": convolved,
+            "CausalConvWithState": causal,
         }
     )
     return torch, table

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .faults import NAN, TORCH, Fault, fault
+from .faults import INFINITIES, NAN, TORCH, Fault, fault, most, size
 from .origins import Origin
 from .reference_faults import REFERENCE_FAULTS
 from .runtime_faults import RUNTIME_FAULTS
@@ -18,11 +18,19 @@ FAULTS: tuple[Fault, ...] = (
     *REFERENCE_FAULTS,
     fault(
         TORCH,
-        "torch: fmod of float32 is NaN where the quotient overflows",
+        "torch: fmod is NaN where the quotient overflows",
         "Mod",
         NAN,
-        "float32",
+        "float32 float64",
         lambda o: np.isinf(o.x / o.inputs[1]).any(),
+    ),
+    fault(
+        TORCH,
+        "torch: Gelu of float32 overflows where twice its input does",
+        "Gelu",
+        INFINITIES,
+        "float32",
+        lambda o: o.attribute("approximate") == "none" and 2 * size(o.x) > most(o),
     ),
     fault(
         TORCH,

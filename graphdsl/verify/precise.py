@@ -97,6 +97,14 @@ def gemm(
     return product if c is None else product + c
 
 
+def power(a: np.ndarray, b: np.ndarray, *, version: int, **attributes: Any) -> np.ndarray | None:
+    """Pow of integers, which NumPy computes in float64 where the exponent is uint64; None where there are floats."""
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        return None
+    result: np.ndarray = np.power(a, np.minimum(b, 64 + b % 2).astype(a.dtype))  # larger ones are for -1, 0 and 1
+    return result
+
+
 def mean_variance(x: np.ndarray, *, version: int, axes: Sequence[int] = (0, 2, 3), **attributes: Any) -> np.ndarray:
     """MeanVarianceNormalization, whose body the reference refuses in another dtype than float32."""
     along = tuple(axes)
@@ -139,6 +147,7 @@ PRECISE: Mapping[str, Precise] = MappingProxyType(
         "LogSoftmax": log_softmax,
         "MeanVarianceNormalization": mean_variance,
         "Optional": handed_on,
+        "Pow": power,
         "RNN": recurrent("RNN"),
         "SequenceInsert": sequence_insert,
         "Softmax": softmax,

@@ -1,5 +1,7 @@
 """Known faults of ONNX's reference evaluator, and what the specification leaves open."""
 
+from math import log
+
 import numpy as np
 
 from .faults import (
@@ -23,6 +25,7 @@ from .faults import (
     is_finite,
     is_plain,
     largest_gate,
+    largest_power,
     most,
     reached,
     size,
@@ -85,6 +88,14 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
         NUMBERS,
         "float16",
         lambda o: largest_gate(o) > 11,
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the reference lets float16 overflow on the way",
+        "Mean",
+        INFINITIES,
+        "float16",
+        lambda o: sum(map(size, o.inputs)) > most(o),
     ),
     fault(
         REFERENCE,
@@ -257,11 +268,19 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
-        "ONNX: the reference's LayerNormalization forgets `stash_type`",
+        "ONNX: the reference's LayerNormalization and RMSNormalization forget `stash_type`",
         "LayerNormalization",
         DTYPES,
         "float64 float16 bfloat16",
         lambda o: len(o.node.outputs) > 1,
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the reference's LayerNormalization and RMSNormalization forget `stash_type`",
+        "LayerNormalization RMSNormalization",
+        f"{NUMBERS}|{NAN}",
+        "float16",
+        strays,
     ),
     fault(
         REFERENCE,
@@ -333,6 +352,29 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
         VALUES,
         INTEGERS,
         lambda o: inexact(o, o.x.size * size(o.x) * size(o.inputs[1])) or max(map(size, o.inputs)) >= 2**53,
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: Pow of int64 by uint64 goes through float64 in the reference",
+        "Pow",
+        VALUES,
+        "int64",
+        lambda o: o.inputs[1].dtype == np.uint64 and largest_power(o) >= 2**53,
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the reference's ReduceLogSumExp of infinities is NaN",
+        "ReduceLogSumExp",
+        NAN,
+        where=lambda o: np.isinf(o.x).any(),
+    ),
+    fault(
+        REFERENCE,
+        "ONNX: the reference's Det goes through a logarithm",
+        "Det",
+        NUMBERS,
+        "float64",
+        lambda o: o.difference.relative <= epsilon(o) * abs(log(size(o.difference.one) or 1)),
     ),
     fault(
         REFERENCE,

@@ -21,6 +21,8 @@ from .faults import (
     has_nan,
     inexact,
     is_finite,
+    largest_power,
+    most,
     reached,
     size,
     windows,
@@ -69,6 +71,14 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         RUNTIME,
+        "ONNX Runtime: powers of integers are computed in float64 and saturate",
+        "Pow",
+        VALUES,
+        "int64",
+        lambda o: largest_power(o) >= 2**53,
+    ),
+    fault(
+        RUNTIME,
         "ONNX Runtime: Mod with fmod=1 of 64-bit integers is computed in float64",
         "Mod",
         VALUES,
@@ -100,6 +110,22 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         RUNTIME,
+        "ONNX Runtime: MaxPool of nothing but -inf is the least finite number",
+        "MaxPool GlobalMaxPool",
+        INFINITIES,
+        "float32",
+        lambda o: np.isneginf(o.x).any(),
+    ),
+    fault(
+        RUNTIME,
+        "ONNX Runtime: Attention scales what it has multiplied",
+        "Attention",
+        f"{NAN}|{INFINITIES}|{NUMBERS}",
+        "float32",
+        lambda o: o.x.shape[-1] * size(o.x) * size(o.inputs[1]) > most(o),
+    ),
+    fault(
+        RUNTIME,
         "ONNX Runtime: LogSoftmax of float64 forgets a NaN",
         "LogSoftmax",
         NAN,
@@ -112,7 +138,7 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         "Shrink",
         VALUES,
         "int32 int64 uint32 uint64",
-        lambda o: size(o.x) > 2**24,
+        lambda o: size(o.x) >= 2 ** (24 if float(o.attribute("bias")).is_integer() else 21),
     ),
     fault(
         RUNTIME,
@@ -217,7 +243,7 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         lambda o: (
             o.attribute("mode") == "linear"
             and size(o.x) > 2**22
-            and (o.difference.relative <= 2**-20 or size(o.x) > 2**31 - 2**8)
+            and (o.difference.gap <= 2**-20 * size(o.x) or size(o.x) > 2**31 - 2**8)
         ),
     ),
     fault(

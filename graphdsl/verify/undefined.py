@@ -8,7 +8,9 @@ import numpy as np
 from ..ir import Node
 from ..types import DType, as_dtype
 
-_ORDERING = frozenset({"ArgMax", "ArgMin", "Hardmax", "TopK", "Unique", "MaxPool", "NonMaxSuppression"})
+_ORDERING = frozenset(
+    {"ArgMax", "ArgMin", "GlobalMaxPool", "Hardmax", "MaxPool", "NonMaxSuppression", "TopK", "Unique"}
+)
 """Operators that order numbers: where NaN stands among them, the standard does not say."""
 
 _RANDOM = frozenset(
@@ -114,13 +116,21 @@ def _conversion(a: Any, target: DType | None) -> str | None:
 
 
 def _power(a: np.ndarray, b: np.ndarray) -> str | None:
+    """What is wrong with powers of integers: by integers they are exact, so as far as their dtype holds them."""
     if a.dtype.kind not in "iu" or not a.size or not b.size:
         return None
-    if b.dtype.kind in "iu" and bool(np.any(b < 0)):
+    exact = b.dtype.kind in "iu"
+    if exact and bool(np.any(b < 0)):
         return "a negative power of an integer"
+    a, b = np.broadcast_arrays(a, b)
+    ends = np.iinfo(a.dtype)
+    most = float(ends.max) if exact else min(2.0**53, ends.max)
     with np.errstate(all="ignore"):
-        if bool(np.any(np.abs(a.astype(np.float64)) ** b.astype(np.float64) > min(2.0**53, np.iinfo(a.dtype).max))):
-            return "a power beyond its integer dtype"
+        sizes = np.abs(a.astype(np.float64)) ** b.astype(np.float64)
+    close = (sizes > most / 2) & (sizes <= 2 * most) if exact else np.zeros(sizes.shape, np.bool_)
+    powers = (int(x) ** int(n) for x, n in zip(a[close], b[close], strict=True))
+    if bool(np.any((sizes > most) & ~close)) or not all(ends.min <= power <= ends.max for power in powers):
+        return "a power beyond its integer dtype"
     return None
 
 

@@ -13,6 +13,7 @@ Recipe = Callable[[Draft], "int | None"]
 
 FACTORS = (0.5, 1.0, 2.0, 0.1)
 FLOATS = [dtype for dtype in BY_SIMPLICITY if dtype.kind == "float"]
+INTEGERS = [dtype for dtype in BY_SIMPLICITY if dtype.kind in ("int", "uint")]
 NUMBERS = [dtype for dtype in BY_SIMPLICITY if dtype.kind in ("float", "int", "uint")]
 _CASTABLE = [dtype for dtype in BY_SIMPLICITY if dtype.kind != "complex"]
 
@@ -65,7 +66,7 @@ def shift(d: Draft) -> None:
 
 def power(d: Draft) -> None:
     base = d.any()
-    d.bind(among=[base.dtype] if base.dtype.kind != "float" else NUMBERS)
+    d.bind(among=INTEGERS if base.dtype.kind != "float" else NUMBERS)
     d.broadcast(base.shape)
 
 
