@@ -47,8 +47,8 @@ def moved(
         made.outputs[0].name = before.name or None
         return made
     made = make_node(schema, inputs, attributes, [value.type for value in outputs], trace, node.site, info)
-    for before, after in zip(outputs, made.outputs, strict=True):
-        after.name = before.name or None
+    for before in outputs:
+        made.outputs[before.index].name = before.name or None
     return made
 
 

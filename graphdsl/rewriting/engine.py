@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .. import schemas
@@ -35,6 +34,9 @@ from .patterns import TracedPattern, makers
 from .writing import Recipe
 
 M = TypeVar("M", bound=ModelData)
+
+_new = tuple.__new__
+"""Makes a named tuple as its class would, in half the time."""
 
 _MOST_SWEEPS = 50
 _FIRINGS_PER_NODE = 8
@@ -74,16 +76,11 @@ class Skip(NamedTuple):
     reason: str
 
 
-class _Maker:
-    """The firing that made a node, and the rules of the unbroken chain of firings that it ends."""
+_Maker = tuple[str, "_Maker | None"]
+"""The firing that made a node: the rule's name, and the firing before it in the unbroken chain that it ends."""
 
-    __slots__ = ("chain",)
-
-    def __init__(self, chain: frozenset[str]) -> None:
-        self.chain = chain
-
-
-_Entry = tuple[Applicable, TracedPattern]
+_Table = Mapping[tuple[str, str], list[tuple[Applicable, TracedPattern]]]
+"""The rules by the operators that their roots are, as written at an opset."""
 
 
 Place = str | tuple[str, ...] | Handle
@@ -131,7 +128,7 @@ class Engine:
         self._unwritable: dict[tuple[str, str], Skip] = {}
         self._makers: dict[Node, _Maker] = {}
         """The firing that made a node, for those that a rule made."""
-        self._tables: dict[int, dict[tuple[str, str], list[_Entry]]] = {}
+        self._tables: dict[int, _Table] = {}
         self._roots: set[str] = set()
         """The operators that rules end in."""
         self._unfinished = False
@@ -169,12 +166,13 @@ class Engine:
         found = [Skip(name, tuple(map(self.lineage.label, values)), reason) for name, values, reason in lasting]
         return (*self._unwritable.values(), *found)
 
-    def _table(self, version: int) -> dict[tuple[str, str], list[_Entry]]:
+    def _table(self, version: int) -> _Table:
         """The rules by the operators that their roots are, as written at an opset."""
         table = self._tables.get(version)
         if table is not None:
             return table
-        table = self._tables[version] = {}
+        made: dict[tuple[str, str], list[tuple[Applicable, TracedPattern]]] = {}
+        table = self._tables[version] = made
         for item in self._rules:
             found = item.recipe.at(version)
             if isinstance(found, GraphError):
@@ -182,7 +180,7 @@ class Engine:
                 self._unwritable[item.name, reason] = Skip(item.name, (), reason)
                 continue
             for key in dict.fromkeys((root.schema.domain, name) for root in found.roots for name in sorted(root.names)):
-                table.setdefault(key, []).append((item, found))
+                made.setdefault(key, []).append((item, found))
         return table
 
     # One sweep
@@ -204,8 +202,8 @@ class Engine:
         if first is None:
             return None
         found, made = first
-        made = self._next(made)
-        if not any(map(table.__contains__, [(new.schema.domain, new.schema.name) for new in made])):
+        made = self._next(made, table)
+        if not made:
             return found
         values: dict[Value, Value] = {}
         queue = deque(made)
@@ -223,21 +221,22 @@ class Engine:
             again = self._fire(current, table)
             if again is not None:
                 values.update(zip(current.outputs, again[0], strict=True))
-                queue.extendleft(reversed(self._next(again[1])))
+                queue.extendleft(reversed(self._next(again[1], table)))
         return [_last(values, value) for value in found]
 
-    def _next(self, made: list[Node]) -> list[Node]:
+    def _next(self, made: list[Node], table: _Table) -> list[Node]:
         """The nodes to look at after a firing; where there are bodies, the next sweep looks at all of them."""
-        if [new for new in made if new.attributes and new.bodies]:
-            self._unfinished = True
-            return []
-        return made
+        looks = False
+        for new in made:
+            if new.attributes and new.bodies:
+                self._unfinished = True
+                return []
+            looks = looks or (new.schema.domain, new.schema.name) in table
+        return made if looks else []
 
     # One match
 
-    def _fire(
-        self, node: Node, table: Mapping[tuple[str, str], list[_Entry]]
-    ) -> tuple[tuple[Value, ...], list[Node]] | None:
+    def _fire(self, node: Node, table: _Table) -> tuple[tuple[Value, ...], list[Node]] | None:
         """Apply the first rule that fires on a node: the new values, and the nodes made for them."""
         if self._allowed is not None and self.lineage.origin(node) not in self._allowed:
             return None
@@ -262,7 +261,7 @@ class Engine:
             self._skip(item, node, reason)
         return None
 
-    def _refusal(self, item: Applicable, match: Found, traced: TracedPattern, maker: "_Maker | None") -> str | None:
+    def _refusal(self, item: Applicable, match: Found, traced: TracedPattern, maker: _Maker | None) -> str | None:
         """Why a full match is left alone, if it is."""
         uses = self.lineage.uses
         if len(match.root.outputs) > len(traced.places):
@@ -270,23 +269,35 @@ class Engine:
                 if index not in traced.places and uses(value):
                     self._unfinished = True
                     return f"its output {self.lineage.label(value)!r} is used, and not in the pattern"
-        matched = (match.root, *match.interior)
-        if match.interior:
-            inner = dict.fromkeys(chain.from_iterable([node.outputs for node in match.interior]))
+        shared = self._shared(match) if match.interior else None
+        if shared:
             for bound in match.bindings.values():
                 for leaf in bound if isinstance(bound, tuple) else (bound,):
-                    if isinstance(leaf, Value) and leaf in inner:
+                    if isinstance(leaf, Value) and leaf in shared:
                         return f"{self.lineage.label(leaf)!r} is both inside the match and an input of it"
-            for value in () if item.keep_shared else inner:
-                count = uses(value)
-                if count > 1 and count > sum([node.inputs.count(value) for node in matched]):
+            for value, elsewhere in () if item.keep_shared else shared.items():
+                if elsewhere:
                     self._unfinished = True
                     return f"{self.lineage.label(value)!r} is used elsewhere"
-        if maker is not None and item.name in maker.chain:
-            return "it would undo or repeat what it just made"
+        link = maker
+        while link is not None:
+            if link[0] == item.name:
+                return "it would undo or repeat what it just made"
+            link = link[1]
         if len(self._fired) >= self._budget:
             return f"the rewrite ended after {len(self._fired)} firings, with this rule still firing"
         return None
+
+    def _shared(self, match: Found) -> dict[Value, bool]:
+        """The values inside a match that are used more than once, or beside others of one node; whether elsewhere."""
+        shared = {}
+        for node in match.interior:
+            for value in node.outputs:
+                count = self.lineage.uses(value)
+                if count != 1 or len(node.outputs) > 1:
+                    inside = match.root.inputs.count(value) + sum([n.inputs.count(value) for n in match.interior])
+                    shared[value] = count > max(inside, 1)
+        return shared
 
     def _maker(self, match: Found) -> _Maker | None:
         """The firing that made all of a match, if one did."""
@@ -298,7 +309,7 @@ class Engine:
         return maker
 
     def _apply(
-        self, item: Applicable, match: Found, traced: TracedPattern, maker: "_Maker | None"
+        self, item: Applicable, match: Found, traced: TracedPattern, maker: _Maker | None
     ) -> tuple[tuple[Value, ...], list[Node]] | str:
         """Let a rule make its replacement: the new values and nodes, or why they cannot take the match's place."""
         node = match.root
@@ -310,12 +321,14 @@ class Engine:
             raise
         finally:
             trace = current_trace()
-            if trace.memo:
+            if trace.memo.data:  # type: ignore[attr-defined]  # its own length takes long to ask for
                 forget(trace)
         if returned is None:
             return "the rule declined"
         found = self._values(item, node, traced, returned)
-        made = [new for new in made_since(mark, found, node) if new is not node]
+        made = made_since(mark, found, node)
+        if node in made:
+            made.remove(node)
         unproven = False
         for place in traced.places:
             problem, unsure = type_change(node.outputs[place].type, found[place].type, refine=item.refine)
@@ -348,9 +361,9 @@ class Engine:
 
     def _randomness(self, match: Found, made: Sequence[Node]) -> str | None:
         """Why random operators would be drawn more or less often than before, if they would."""
-        old = [node for node in (match.root, *match.interior) if is_random(node)]
-        if not old:
+        if not (is_random(match.root) or (match.interior and any(map(is_random, match.interior)))):
             return None
+        old = [node for node in (match.root, *match.interior) if is_random(node)]
         new = [node for node in made if is_random(node)]
         gone = self._dropped(match, made)
         lasting = [node for node in old if node not in gone]
@@ -371,17 +384,16 @@ class Engine:
         return gone
 
     def _record(
-        self, item: Applicable, node: Node, found: Sequence[Value], made: Sequence[Node], before: "_Maker | None"
+        self, item: Applicable, node: Node, found: Sequence[Value], made: Sequence[Node], before: _Maker | None
     ) -> None:
         self._fired.append((item.name, node.outputs, node.site))
         if made:
-            chain = frozenset((item.name,)) if before is None else before.chain | {item.name}
-            maker = _Maker(chain)
+            maker = (item.name, before)
             metadata = node_metadata(node) if node.info is not None else ()
             for new in made:
                 self._makers[new] = maker
-                origin = Origin(item.name, new.site)
-                adopt_origin(new, node.site or new.site, NodeInfo("", "", metadata, None, origin))
+                origin = _new(Origin, (item.name, new.site))
+                adopt_origin(new, node.site or new.site, _new(NodeInfo, ("", "", metadata, None, origin)))
             if self._allowed is not None:
                 self._allowed.update(made)
         self.lineage.replace(node, found, made)

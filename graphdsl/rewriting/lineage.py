@@ -33,7 +33,7 @@ class Lineage:
         """The nodes that were in use when the sweep began, and are no more."""
         self._before = model
         self._names: dict[Value, str] | None = None
-        self._uses: Counter[Value | None] = Counter()
+        self._uses: dict[Value | None, int] = {}
         """How often a value is used; one that was made anew counts as what it was at first."""
         self._homes: dict[Node, Graph] = {}
         """The graph of each node that was there when the sweep began, or was made by a rule."""
@@ -44,7 +44,7 @@ class Lineage:
 
     def begin(self, parts: Iterable[Graph]) -> None:
         """Begin a sweep: count the uses of the values of graphs. An output counts twice: it is never inner only."""
-        uses = self._uses = Counter()
+        uses = Counter[Value | None]()
         homes = self._homes = {}
         self.gone = []
         for graph in parts:
@@ -54,6 +54,7 @@ class Lineage:
                 uses.update(body.captures)
             for _, value in graph.outputs:
                 uses[value] += 2
+        self._uses = dict(uses)
 
     # Lookups
 
@@ -114,23 +115,25 @@ class Lineage:
 
     def replace(self, root: Node, found: Sequence[Value], made: Iterable[Node]) -> None:
         """A rule put values in the place of a node's, and made nodes for them."""
-        uses, home = self._uses, self._homes[self.first(root)]
+        uses, homes, counted = self._uses, self._homes, self._counted
+        home = homes[root] if root in homes else homes[self.first(root)]
         for new in made:
-            self._homes[new] = home
+            homes[new] = home
             for value in dependencies(new) if new.attributes else new.inputs:
                 if value is not None and value.node is not None:
-                    uses[self._counted(value)] += 1
-        for old, value in zip(root.outputs, found, strict=True):
+                    one = value if value.node in homes else counted(value)
+                    uses[one] = uses.get(one, 0) + 1
+        for old in root.outputs:
+            value = found[old.index]
             if value is not old:
-                before = self._counted(old)
-                uses[self._counted(value)] += uses[before]
-                uses[before] = 0
+                before, after = counted(old), counted(value)
+                uses[after] = uses.get(after, 0) + uses.pop(before, 0)
                 self.replaced.append((old, value))
         self._drop(root)
 
     def _drop(self, root: Node) -> None:
         """The root is gone: what only it used is used no more."""
-        uses, stack = self._uses, [root]
+        uses, homes, stack = self._uses, self._homes, [root]
         while stack:
             node = stack.pop()
             self.gone.append(node)
@@ -138,7 +141,8 @@ class Lineage:
                 made = value.node if value is not None else None
                 if value is None or made is None:
                     continue
-                outputs = self.first(made).outputs
-                uses[outputs[value.index]] -= 1
-                if not any(map(uses.get, outputs)):
+                outputs = made.outputs if made in homes else self.first(made).outputs
+                one = outputs[value.index]
+                uses[one] = left = uses[one] - 1
+                if not left and (len(outputs) == 1 or not any(map(uses.get, outputs))):
                     stack.append(made)

@@ -13,10 +13,14 @@ from ..schemas import Schema
 from ..types import Type
 from .conditions import fits, literal_fits, same_attribute, same_constant
 from .effective import UNKNOWN, default, effective
-from .patterns import Captured, Choice, Literal, Made, NodePattern, TracedPattern, Variable
+from .patterns import Captured, Literal, Made, NodePattern, Pattern, TracedPattern, Variable
 
 MOST_STEPS = 20_000
 """Comparisons at one place before a pattern is given up as too ambiguous."""
+
+
+_new = tuple.__new__
+"""Makes a named tuple as its class would, in half the time."""
 
 
 class Found(NamedTuple):
@@ -27,27 +31,17 @@ class Found(NamedTuple):
     interior: tuple[Node, ...]
 
 
-class _Close(NamedTuple):
-    """All goals of a separate part are met: its other ways need not be tried."""
-
-    pattern: NodePattern
-    node: Node
-    bound: int
-    choices: int
-
-
-class _Dead(NamedTuple):
-    """All ways of a separate part have been tried: it fits nowhere at this node."""
-
-    pattern: NodePattern
-    node: Node
-
-
-_Goal = tuple[Any, Any, Node | None, int, Any]
+_Goal = tuple[Any, Any, Any, int, Any]
 """A comparison to be made, and the goals after it: of a pattern with input `index` of a node, or with the root.
 
-In order: a `Pattern`, None for an absent input, or `_Close`; the value, or the root; the node whose input it is, or
+In order: a `Pattern`, None for an absent input, or `_CLOSE`; the value, or the root; the node whose input it is, or
 None for the root; the index; the next goal, or None. A plain tuple, since very many are made.
+"""
+
+_CLOSE = object()
+"""Stands first in a goal after those of a separate part, so they are all met: its other ways need not be tried.
+
+Then come the part (the pattern and the node), how many choices there were before it, and how much was bound.
 """
 
 
@@ -90,8 +84,11 @@ class Matcher:
         """What variables stand for, by label, and which nodes the node patterns fit."""
         self._order: list[Any] = []
         """The keys of what is bound, oldest first."""
-        self._choices: list[tuple[_Goal | _Dead | None, int]] = []
-        """Other ways to meet a goal: the goals left then, and how much was bound before."""
+        self._choices: list[tuple[_Goals, int, tuple[NodePattern, Node] | None]] = []
+        """Other ways to meet a goal: the goals left then, and how much was bound before.
+
+        Below those of a separate part stands the part itself, without goals: when it is met, it fits nowhere.
+        """
         self._separate: dict[tuple[NodePattern, Node], list[tuple[Any, Any]] | None] = {}
         """What a separate part binds at a node, or None where it does not fit."""
         self.steps = 0
@@ -111,30 +108,41 @@ class Matcher:
         self._home = self._home_of(root)
         goals: _Goals = (self._pattern.root, root, None, 0, None)
         while goals is not None:
-            if goals is _FAILED:
-                goals = self._retreat()
-                if goals is _FAILED:
-                    return None
-                continue
             self.steps += 1
             if self.steps > MOST_STEPS:
                 self.exhausted = True
                 return None
-            goals = self._met(goals)
+            pattern, subject, user, index, rest = goals
+            kind = pattern.__class__
+            if kind is Variable:
+                goals = self._variable(pattern, subject, user, index, rest)
+            elif kind is Made:
+                goals = self._made(pattern, subject, user, index, rest)
+            else:
+                goals = self._other(pattern, subject, user, index, rest)
+            if goals is _FAILED:
+                goals = self._retreat()
+                if goals is _FAILED:
+                    return None
         bound = self._bound
-        nodes = [bound[key] for key in self._order if key.__class__ is NodePattern and bound[key] is not root]
-        interior = tuple(dict.fromkeys(nodes)) if len(nodes) > 1 else tuple(nodes)
-        return Found(root, {label: bound.get(label) for label in self._pattern.variables}, interior)
+        interior: dict[Node, None] = {}
+        for key in self._order:
+            if key.__class__ is NodePattern and bound[key] is not root:
+                interior[bound[key]] = None
+        bindings = {}
+        for label in self._pattern.variables:
+            bindings[label] = bound.get(label)
+        return _new(Found, (root, bindings, tuple(interior)))
 
     def _retreat(self) -> _Goals:
         """The goals of the other way remembered last, with what was bound since forgotten."""
         while self._choices:
-            goals, bound = self._choices.pop()
+            goals, bound, part = self._choices.pop()
             while len(self._order) > bound:
                 del self._bound[self._order.pop()]
-            if not isinstance(goals, _Dead):
+            if part is None:
                 return goals
-            self._separate[goals] = None
+            self._separate[part] = None
         return _FAILED
 
     def _fail(self, reason: Callable[..., str], *of: Any) -> _Failure:
@@ -147,48 +155,41 @@ class Matcher:
         self._bound[key] = value
         self._order.append(key)
 
-    def _met(self, goal: _Goal) -> _Goals:
-        """The goals that are left once this one is met."""
-        pattern, subject, user, index, rest = goal
-        kind = pattern.__class__
-        if kind is Variable:
-            return self._variable(pattern, goal)
-        if kind is Made:
-            if user is None:
-                return self._node(pattern.by, subject, rest)
-            if subject is None:
-                return self._fail(_absent, user, index)
-            node = subject.node
-            if node is None:
-                return self._fail(_unmade, user, index, pattern)
-            if self._home_of(node) is not self._home:
-                return self._fail(_elsewhere, user, index)
-            if subject.index != pattern.place:
-                return self._fail(_other_output, user, index, subject, pattern)
-            return self._node(pattern.by, node, rest)
-        if kind is Choice:
-            for option in reversed(pattern.options[1:]):
-                self._choices.append(((option, subject, user, index, rest), len(self._order)))
-            return pattern.options[0], subject, user, index, rest
-        if kind is Literal:
-            assert user is not None
+    def _made(self, pattern: Made, subject: Any, user: Node | None, index: int, rest: _Goal | None) -> _Goals:
+        """The goals that are left once a value is what a node of the pattern makes, or the root is that node."""
+        if user is None:
+            return self._node(pattern.by, subject, rest)
+        if subject is None:
+            return self._fail(_absent, user, index)
+        node = subject.node
+        if node is None:
+            return self._fail(_unmade, user, index, pattern)
+        if self._home_of(node) is not self._home:
+            return self._fail(_elsewhere, user, index)
+        if subject.index != pattern.place:
+            return self._fail(_other_output, user, index, subject, pattern)
+        return self._node(pattern.by, node, rest)
+
+    def _other(self, pattern: Any, subject: Any, user: Any, index: int, rest: _Goal | None) -> _Goals:
+        """The goals that are left once a value is a constant, absent or one of several, or a part is closed."""
+        if pattern is _CLOSE:
+            self._separate[subject] = [(key, self._bound[key]) for key in self._order[index:]]
+            del self._choices[user:]
+            return rest
+        if pattern is None:
+            return rest if subject is None else self._fail(_given, user, index)
+        if pattern.__class__ is Literal:
             if subject is not None and literal_fits(pattern, subject, user):
                 return rest
             return self._fail(_other_constant, user, index, pattern)
-        if kind is _Close:
-            self._separate[pattern.pattern, pattern.node] = [
-                (key, self._bound[key]) for key in self._order[pattern.bound :]
-            ]
-            del self._choices[pattern.choices :]
-            return rest
-        assert user is not None
-        if subject is None:
-            return rest
-        return self._fail(_given, user, index)
+        for option in reversed(pattern.options[1:]):
+            self._choices.append(((option, subject, user, index, rest), len(self._order), None))
+        return pattern.options[0], subject, user, index, rest
 
-    def _variable(self, pattern: Variable, goal: _Goal) -> _Goals:
-        _, value, user, index, rest = goal
-        assert user is not None
+    def _variable(
+        self, pattern: Variable, value: Value | None, user: Node, index: int, rest: _Goal | None
+    ) -> _Goals:
+        """The goals that are left once a value is what a variable stands for."""
         if value is None and not pattern.absent:
             return self._fail(_absent, user, index)
         label = pattern.label
@@ -227,36 +228,39 @@ class Matcher:
         schema = node.schema
         if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
             return self._fail(_other_operator, schema, pattern)
-        orders: list[tuple[Value | None, ...]] = []
-        if pattern.commutative and len(node.inputs) == 2 and node.inputs[0] is not node.inputs[1]:
-            orders = [order for order in (node.inputs, node.inputs[::-1]) if _may_fit(pattern, order)]
-        if pattern.separate and (len(orders) > 1 or pattern.nested):
-            key = _Dead(pattern, node)
-            if key in self._separate:
-                before = self._separate[key]
+        given, other = node.inputs, None
+        if pattern.ambiguous and len(given) == 2 and given[0] is not given[1]:
+            one, two = pattern.inputs
+            if _may_fit(one, given[1]) and _may_fit(two, given[0]):
+                given, other = given[::-1], given
+                if _may_fit(one, other[0]) and _may_fit(two, other[1]):
+                    given, other = other, given
+                else:
+                    other = None
+        if pattern.separate and (other is not None or pattern.nested):
+            part = pattern, node
+            if part in self._separate:
+                before = self._separate[part]
                 if before is None:
                     return _FAILED
                 for entry in before:
                     self._bind(*entry)
                 return rest
-            self._choices.append((key, len(self._order)))
-            rest = (_Close(pattern, node, len(self._order), len(self._choices) - 1), None, None, 0, rest)
-        self._bind(pattern, node)
-        if pattern.count and schema.outputs and schema.outputs[-1].variadic and len(node.outputs) != pattern.count:
+            count = len(self._order)
+            rest = (_CLOSE, part, len(self._choices), count, rest)
+            self._choices.append((None, count, part))
+        self._bound[pattern] = node
+        self._order.append(pattern)
+        if pattern.count and len(node.outputs) != pattern.count and schema.outputs and schema.outputs[-1].variadic:
             return self._fail(_other_count, node, pattern)
         if pattern.attributes or pattern.rest is not None or node.attributes:
             problem = self._attributes(pattern, node)
             if problem is not None:
                 return self._fail(*problem)
-        if len(orders) > 1:
-            swapped = self._inputs(pattern, node, orders[1], rest)
+        if other is not None:
+            swapped = self._inputs(pattern, node, other, rest)
             if swapped is not _FAILED:
-                self._choices.append((swapped, len(self._order)))
-        given = orders[0] if orders else node.inputs
-        if pattern.star is None and len(given) == len(pattern.inputs):  # nearly all
-            for index in range(len(given) - 1, -1, -1):
-                rest = (pattern.inputs[index], given[index], node, index, rest)
-            return rest
+                self._choices.append((swapped, len(self._order), None))
         return self._inputs(pattern, node, given, rest)
 
     def _inputs(self, pattern: NodePattern, node: Node, given: tuple[Value | None, ...], rest: _Goal | None) -> _Goals:
@@ -275,11 +279,17 @@ class Matcher:
                 return self._fail(_other_inputs, star)
             wanted = (*wanted[: pattern.star], *wanted[pattern.star + 1 :])
             given = (*given[: pattern.star], *given[len(given) - after :])
-        for index in range(len(wanted), len(given)):
+        index, present = len(given), len(wanted)
+        while index > present:
+            index -= 1
             if given[index] is not None:
                 return self._fail(_surplus, node, index)
-        for index in range(len(wanted) - 1, -1, -1):
-            rest = (wanted[index], given[index] if index < len(given) else None, node, index, rest)
+        while present > index:
+            present -= 1
+            rest = (wanted[present], None, node, present, rest)
+        while index:
+            index -= 1
+            rest = (wanted[index], given[index], node, index, rest)
         return rest
 
     def _attributes(self, pattern: NodePattern, node: Node) -> "_Reason | None":
@@ -297,6 +307,8 @@ class Matcher:
                     return (_other_capture, node, name, have, wanted, bound)
             elif not same_attribute(wanted, have):
                 return (_other_attribute, node, name, have, wanted)
+        if pattern.rest is None and node.attributes.keys() <= pattern.attributes.keys():
+            return None
         others = {name: value for name, value in node.attributes.items() if name not in pattern.attributes}
         if pattern.rest is not None:
             if pattern.rest not in self._bound:
@@ -315,15 +327,13 @@ class Matcher:
         return None
 
 
-def _may_fit(pattern: NodePattern, given: tuple[Value | None, ...]) -> bool:
-    """Whether two inputs in this order may fit a pattern of two, as far as one look at each tells."""
-    for wanted, value in zip(pattern.inputs, given, strict=False):
+def _may_fit(wanted: Pattern | None, value: Value | None) -> bool:
+    """Whether an input may fit a pattern, as far as one look at it tells."""
+    kind = wanted.__class__
+    if kind is Made:
         made = value.node if value is not None else None
-        if wanted.__class__ is Made and (made is None or made.schema.name not in wanted.by.names):
-            return False
-        if wanted.__class__ is Literal and (value is None or constant_array(value) is None):
-            return False
-    return True
+        return made is not None and made.schema.name in wanted.by.names  # type: ignore[union-attr]
+    return kind is not Literal or (value is not None and constant_array(value) is not None)
 
 
 # Why a comparison failed: each is called only where somebody asks

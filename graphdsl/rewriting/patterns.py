@@ -113,6 +113,8 @@ class NodePattern:
         self.names = frozenset({schema.name} if also is None else {schema.name, also})
         """The operators that fit; two for `& | ~`, which are logical or bitwise."""
         self.commutative = not schema.domain and bool(self.names & COMMUTATIVE)
+        self.ambiguous = self.commutative and len(inputs) == 2
+        """Whether it may fit a node in two ways, by the order of the inputs; see `TracedPattern`."""
         self.star = next((i for i, p in enumerate(inputs) if isinstance(p, Variable) and p.star), None)
         """The place of the input that stands for any number."""
         self.nested = False
@@ -192,7 +194,11 @@ class TracedPattern:
 
 def makers(node: Node) -> list[str | None]:
     """The operators that make a node's inputs; None for an input that no node makes."""
-    return [None if value is None or value.node is None else value.node.schema.name for value in node.inputs]
+    found: list[str | None] = []
+    for value in node.inputs:
+        maker = None if value is None else value.node
+        found.append(None if maker is None else maker.schema.name)
+    return found
 
 
 def _needed(pattern: NodePattern) -> list[tuple[int, frozenset[str]]]:
@@ -214,6 +220,12 @@ def _inner_first(roots: Iterable[NodePattern]) -> list[NodePattern]:
             stack.append((node, True))
             stack.extend((child, False) for child in node.children)
     return list(order)
+
+
+def _fits_any(inputs: Sequence[Pattern | None]) -> bool:
+    """Whether inputs are other variables each, without conditions: what fits them fits in any order."""
+    plain = [p.label for p in inputs if isinstance(p, Variable) and p.condition is None]
+    return len(set(plain)) == len(inputs)
 
 
 def _mark_separate(nodes: Sequence[NodePattern]) -> None:
@@ -243,7 +255,8 @@ def _mark_separate(nodes: Sequence[NodePattern]) -> None:
         inside[node] = own
         choices = any(isinstance(pattern, Choice) for pattern in node.inputs)
         node.nested = choices or any(several[child] for child in node.children)
-        several[node] = node.commutative or node.nested
         crossing = any(mask & own and mask & ~own for mask in shared.values())
         crossing = crossing or any(bit[child] & own and mask & ~own for child, mask in joined.items())
+        node.ambiguous = node.ambiguous and (crossing or not _fits_any(node.inputs))
+        several[node] = node.ambiguous or node.nested
         node.separate = several[node] and not crossing and uses[node] <= 1
