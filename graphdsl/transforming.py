@@ -42,7 +42,7 @@ from .tensor.calling import ROOT, Trace, tracing
 from .tensor.handle import Handle
 from .tracing import as_tensor, types_through
 from .types import OptionalType, SequenceType, TensorType, Type, from_proto
-from .walk import Survey, callees_first, captured, dependencies, functions, operators, used
+from .walk import Survey, callees_first, captured, functions, needs, operators, used
 
 M = TypeVar("M", bound=ModelData)
 
@@ -322,7 +322,7 @@ class _Sweep:
                 nodes.clear()
         needed: list[Value | None] = [*found]
         for node in made:
-            needed += dependencies(node) if node.attributes else node.inputs
+            needed += needs(node)
         for value in needed:
             if value is None or (source := value.node or value) in present or source in own:
                 continue
@@ -413,7 +413,7 @@ def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
             continue
         new.add(node)
         if node is not root:
-            stack += dependencies(node) if node.attributes else node.inputs
+            stack += needs(node)
     return sorted(new, key=_by_order) if len(new) > 1 else list(new)
 
 
@@ -443,7 +443,5 @@ def live_nodes(nodes: Sequence[Node], ends: Iterable[Value]) -> set[Node]:
     for node in reversed(nodes):
         if not needed.isdisjoint(node.outputs):
             live.add(node)
-            needed.update(node.inputs)
-            if node.attributes:
-                needed.update(dependencies(node))
+            needed.update(needs(node))
     return live

@@ -1,6 +1,6 @@
 """Every traversal of a graph. None recurses over depth: creation order is already a topological order."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
 from operator import attrgetter
 from typing import NamedTuple
@@ -12,13 +12,16 @@ from .types import Type
 _by_order = attrgetter("order")
 
 
+def needs(node: Node) -> Sequence[Value | None]:
+    """What a node refers to: its inputs, None for absent ones, and what the bodies in its attributes capture."""
+    if not node.schema.may_have_bodies:  # nearly all
+        return node.inputs
+    return node.inputs + tuple([value for body in node.bodies for value in body.captures])
+
+
 def dependencies(node: Node) -> list[Value]:
     """The values a node needs: its inputs, and what the bodies in its attributes capture."""
-    needed = [value for value in node.inputs if value is not None]
-    if node.attributes:
-        for body in node.bodies:
-            needed += body.captures
-    return needed
+    return [value for value in needs(node) if value is not None]
 
 
 def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Node], list[Input]]:
@@ -36,8 +39,7 @@ def reachable(outputs: Iterable[Value], within: object = None) -> tuple[list[Nod
                 inputs.add(value)
         elif node not in found:
             found.add(node)
-            needed = dependencies(node) if node.attributes else node.inputs
-            stack.extend([value for value in needed if value is not None and value.node not in found])
+            stack.extend([value for value in needs(node) if value is not None and value.node not in found])
     return sorted(found, key=_by_order), sorted(inputs, key=_by_order)
 
 
@@ -68,7 +70,7 @@ def between(outputs: Iterable[Value], stops: Collection[Value]) -> Between:
                 inputs[value] = None
         elif node not in found:
             found.add(node)
-            stack.extend(dependencies(node) if node.attributes else [v for v in node.inputs if v is not None])
+            stack.extend(dependencies(node))
     return Between(found, inputs, met)
 
 
@@ -146,7 +148,7 @@ def operators(*parts: Graph) -> dict[Schema, Node]:
 
 def is_random(node: Node) -> bool:
     """Whether a node, or one in its bodies or the function that it calls, may compute something else each time."""
-    if node.schema.function is None and not (node.attributes and node.bodies):
+    if node.schema.function is None and not node.schema.may_have_bodies:  # nearly all
         return not node.schema.deterministic
     stack, seen = [node], set[Function]()
     while stack:

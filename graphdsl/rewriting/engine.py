@@ -228,7 +228,7 @@ class Engine:
         """The nodes to look at after a firing; where there are bodies, the next sweep looks at all of them."""
         looks = False
         for new in made:
-            if new.attributes and new.bodies:
+            if new.schema.may_have_bodies and new.bodies:
                 self._unfinished = True
                 return []
             looks = looks or (new.schema.domain, new.schema.name) in table
