@@ -59,7 +59,9 @@ def normalise(kind: int, value: Any) -> Any:
     single = _SINGLE.get(kind)
     if single is None:
         return _READERS[kind](value)
-    if isinstance(value, (str, bytes, numbers.Number)) or not isinstance(value, Iterable):
+    if not isinstance(value, (list, tuple)) and (  # what else has items takes long to tell
+        isinstance(value, (str, bytes, numbers.Number)) or not isinstance(value, Iterable)
+    ):
         raise TypeError
     return tuple(map(_READERS[single], value))
 

@@ -78,6 +78,7 @@ class Schema:
         "needed",
         "numpy",
         "outputs",
+        "places",
         "rule",
         "since",
         "takes_any",
@@ -135,6 +136,8 @@ class Schema:
         self.most_inputs = _most(inputs)
         self.least_outputs = _least(outputs)
         self.most_outputs = _most(outputs)
+        self.places = {parameter.name: index for index, parameter in enumerate(inputs)}
+        """Where each input stands, by its name."""
         self.needed = tuple([n for n, spec in attributes.items() if spec.required])
         """The attributes that every call has."""
         self.may_have_bodies = native is None or any(spec.kind in _BODIES for spec in attributes.values())

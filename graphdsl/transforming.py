@@ -249,8 +249,8 @@ class _Sweep:
                     if current is not node:
                         changed = True
                     continue
-                made = made_since(mark, found, current)
-                self._check_scope(made, found, current)
+                made, needed = made_since(mark, found, current)
+                self._check_scope(needed, current)
                 nodes += made
                 unnoted += made
                 changed = True
@@ -313,20 +313,16 @@ class _Sweep:
             if not is_alike(by[old.index], old):
                 self._retyped.add(old)
 
-    def _check_scope(self, made: Sequence[Node], found: Sequence[Value], root: Node) -> None:
+    def _check_scope(self, needed: Sequence[Value], root: Node) -> None:
         """Refuse what builds on tensors that are not made before the node that it replaces."""
-        own, present = {root, *made}, self._present
+        present = self._present
         for nodes in self._open:
             if nodes:
                 present.update(nodes)
                 nodes.clear()
-        needed: list[Value | None] = [*found]
-        for node in made:
-            needed += needs(node)
         for value in needed:
-            if value is None or (source := value.node or value) in present or source in own:
-                continue
-            if isinstance(value, Constant):
+            source = value.node or value
+            if source in present or source is root or isinstance(value, Constant):
                 continue
             name = f"the tensor {value.name!r}" if value.name else f"{value!r}"
             raise BuildError(
@@ -402,19 +398,26 @@ def replaced(inputs: tuple[Value | None, ...], values: Mapping[Value, Value]) ->
     return tuple(found)
 
 
-def made_since(mark: int, found: Iterable[Value], root: Node) -> list[Node]:
-    """The nodes behind a replacement that were made since a moment, in order; the root too, if they build on it."""
+def made_since(mark: int, found: Iterable[Value], root: Node) -> tuple[list[Node], list[Value]]:
+    """The nodes behind a replacement that were made since a moment, in order; and the values that it builds on.
+
+    The root counts as made if something builds on it.
+    """
     new: set[Node] = set()
+    needed: list[Value] = []
     stack: list[Value | None] = [*found]
     while stack:
         value = stack.pop()
-        node = value.node if value is not None else None
-        if node is None or (node.order < mark and node is not root) or node in new:
+        if value is None:
             continue
-        new.add(node)
-        if node is not root:
-            stack += needs(node)
-    return sorted(new, key=_by_order) if len(new) > 1 else list(new)
+        node = value.node
+        if node is None or (node.order < mark and node is not root):
+            needed.append(value)
+        elif node not in new:
+            new.add(node)
+            if node is not root:
+                stack += needs(node)
+    return sorted(new, key=_by_order) if len(new) > 1 else list(new), needed
 
 
 def _renamed(output: Output, values: Mapping[Value, Value], *, is_body: bool) -> Output:

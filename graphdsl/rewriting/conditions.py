@@ -137,6 +137,8 @@ def type_change(old: Type | None, new: Type | None, *, refine: bool) -> tuple[st
 
 def _is_exact(kind: Type | None) -> bool:
     """Whether a type says everything: every size is known or named."""
-    while isinstance(kind, (SequenceType, OptionalType)):
+    while not isinstance(kind, TensorType):
+        if not isinstance(kind, (SequenceType, OptionalType)):
+            return False
         kind = kind.element
-    return isinstance(kind, TensorType) and kind.shape is not None and None not in kind.shape
+    return kind.shape is not None and None not in kind.shape

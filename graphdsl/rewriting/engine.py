@@ -156,7 +156,8 @@ class Engine:
     @property
     def firings(self) -> tuple[Firing, ...]:
         """What fired, in order."""
-        return tuple([Firing(name, tuple(map(self.lineage.label, values)), site) for name, values, site in self._fired])
+        label = self.lineage.label
+        return tuple([_new(Firing, (name, tuple(map(label, values)), site)) for name, values, site in self._fired])
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
@@ -326,7 +327,7 @@ class Engine:
         if returned is None:
             return "the rule declined"
         found = self._values(item, node, traced, returned)
-        made = made_since(mark, found, node)
+        made, _ = made_since(mark, found, node)
         if node in made:
             made.remove(node)
         unproven = False

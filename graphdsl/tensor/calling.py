@@ -234,14 +234,13 @@ def _sort_out(
 ) -> tuple[list[Any], Mapping[str, Any]]:
     """Keywords as inputs and attributes."""
     attributes: dict[str, Any] = {}
-    names = {p.name: i for i, p in enumerate(schema.inputs)}
     for name, value in keywords.items():
         spec = schema.attributes.get(name)
-        if spec is not None and not (isinstance(value, Handle) and name in names):
+        if spec is not None and not (isinstance(value, Handle) and name in schema.places):
             if value is not None:
                 attributes[name] = trace.attribute(schema, name, spec.kind, value, site)
-        elif name in names:
-            index = names[name]
+        elif name in schema.places:
+            index = schema.places[name]
             if schema.inputs[index].variadic:
                 inputs.extend([None] * (index - len(inputs)))
                 inputs.extend(value if isinstance(value, (list, tuple)) else [value])
@@ -254,12 +253,14 @@ def _sort_out(
             attributes[name] = _unlisted(schema, name, value, trace, site)
         elif value is not None:
             raise SignatureError(f"{schema.label}: {unknown_keyword(schema, name)}" + at(site))
-    missing = [name for name in schema.needed if name not in attributes]
+    missing = [name for name in schema.needed if name not in attributes] if schema.needed else None
     if missing and not trace.open_ended:
         needed = ", ".join(map(repr, missing))
         advice = surplus_inputs(schema, len(inputs)) if len(inputs) > schema.most_inputs else form(schema)
         raise SignatureError(f"{schema.label}: attribute {needed} is required; {advice}" + at(site))
-    return inputs, MappingProxyType(dict(sorted(attributes.items()))) if attributes else NO_ATTRIBUTES
+    if len(attributes) > 1:
+        attributes = dict(sorted(attributes.items()))
+    return inputs, MappingProxyType(attributes) if attributes else NO_ATTRIBUTES
 
 
 def _unlisted(schema: Schema, name: str, value: Any, trace: Trace, site: Site | None) -> Any:
