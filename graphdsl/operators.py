@@ -38,7 +38,7 @@ def _operator(domain: str, name: str, version: int | None, documented: int) -> C
     def call_operator(*inputs: Any, outputs: int | None = None, **attributes: Any) -> Any:
         schema = schemas.lookup(domain, name, schemas.opset_in_force() if version is None else version)
         given, keywords = with_bodies(schema, inputs, attributes) if schema.may_have_bodies else (inputs, attributes)
-        return wrap(call(schema, given, keywords, outputs))
+        return wrap(call(schema, given, keywords, outputs, caller(2)))
 
     call_operator.__name__ = call_operator.__qualname__ = name
     call_operator.__module__ = "graphdsl.op"

@@ -306,13 +306,14 @@ class Loader:
             info = _new(NodeInfo, (name, doc, (), kept, None))
         node = make_node(schema, inputs, attributes, (None,) * len(outputs), trace, None, info, LoadedValue)
         values = scope.values
-        for place, name in enumerate(outputs):
+        for value in node.outputs:
+            name = outputs[value.index]
             if name:
                 if name in values:
                     raise LoadError(f"{schema.label}: the output {name!r} is made twice")
                 if name.__class__ is not str:
                     checked_text(proto)
-                values[name] = value = node.outputs[place]
+                values[name] = value
                 value.name = name
         return node
 

@@ -242,10 +242,12 @@ class Engine:
         if self._allowed is not None and self.lineage.origin(node) not in self._allowed:
             return None
         entries = table.get((node.schema.domain, node.schema.name), ())
-        made_by = makers(node) if entries else ()
+        made_by = None
         for item, traced in entries:
-            if not traced.may_fit(made_by):
-                continue
+            if traced.needed:
+                made_by = makers(node) if made_by is None else made_by
+                if not traced.may_fit(made_by):
+                    continue
             matcher = Matcher(traced, self.lineage.home)
             match = matcher.match(node)
             if match is None:

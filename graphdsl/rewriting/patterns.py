@@ -176,13 +176,16 @@ class TracedPattern:
         """The parameters that do not stand in it at this opset."""
         self.roots = [pattern.by for pattern in leaves([root]) if isinstance(pattern, Made)]
         """The node patterns that a match can end in."""
-        self._needed = [(root.commutative, _needed(root)) for root in self.roots]
+        self.needed = [(root.commutative, _needed(root)) for root in self.roots]
+        """The inputs that nodes must make, for each root, and whether in any order; empty where a root needs none."""
+        if not all(needed for _, needed in self.needed):
+            self.needed = []
         self.nodes = _inner_first(self.roots)
         _mark_separate(self.nodes)
 
     def may_fit(self, makers: Sequence[str | None]) -> bool:
-        """Whether the operators that make a node's inputs are those that the pattern needs, where it needs any."""
-        for commutative, needed in self._needed:
+        """Whether the operators that make a node's inputs are those that the pattern needs."""
+        for commutative, needed in self.needed:
             for index, names in needed:
                 have = makers if commutative else makers[index : index + 1]
                 if names.isdisjoint(have):

@@ -205,18 +205,23 @@ def emit_binary(name: str, left: Any, right: Any) -> Value:
 
 
 def call(
-    schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, Any], outputs: int | None = None
+    schema: Schema,
+    inputs: Sequence[Any],
+    keywords: Mapping[str, Any],
+    outputs: int | None = None,
+    site: Site | None = None,
 ) -> tuple[Value, ...]:
     """Check a call against the schema, and make the node.
 
-    `keywords` are attributes, or inputs by their schema names; `outputs` says how many outputs the caller wants.
+    `keywords` are attributes, or inputs by their schema names; `outputs` says how many outputs the caller wants; `site`
+    is where the call is written, where that was looked up already.
 
     Raises:
         SignatureError: names, arity or attribute values do not fit.
         InferenceError: the operator refuses the input types.
         ScopeError: an input belongs to another body or model.
     """
-    site = caller()
+    site = site or caller(2)
     trace = _current.get()
     given, attributes = list(inputs), NO_ATTRIBUTES
     if keywords or schema.needed:
@@ -282,11 +287,13 @@ def _check_inputs(schema: Schema, given: list[Any], site: Site | None) -> None:
         plural = "" if wanted.endswith(" 1") or wanted == "1" else "s"
         advice = surplus_inputs(schema, len(given)) if len(given) > most else form(schema)
         raise SignatureError(f"{schema.label} takes {wanted} input{plural}, got {len(given)}; {advice}" + at(site))
-    for index, value in enumerate(given):
+    index = 0
+    for value in given:
         if value is None:
             parameter = schema.input(index)
             if parameter.required or parameter.variadic:
                 raise SignatureError(f"{schema.label}: input {parameter.name!r} is required, got None" + at(site))
+        index += 1  # noqa: SIM113  # takes half as long
 
 
 def _count(
@@ -297,6 +304,8 @@ def _count(
     if outputs is None:
         if schema.rule is not None:
             return 0  # the rule says how many
+        if least == most:
+            return most
         implied = _implied_outputs(schema, given, attributes)
         if implied is not None:
             return implied
