@@ -275,8 +275,8 @@ class _Sweep:
 
     def _renewed(self, node: Node, values: dict[Value, Value], trace: Trace) -> Node:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
-        schema, attributes, old = node.schema, node.attributes, node.inputs
-        inputs = replaced(old, values)
+        schema, attributes = node.schema, node.attributes
+        inputs = replaced(node.inputs, values)
         if attributes and schema.may_have_bodies:
             bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
             if any(bodies[name] is not attributes[name] for name in bodies):
@@ -284,34 +284,28 @@ class _Sweep:
         if schema.function is not None:
             schema = self._functions.get(schema.function, schema)
         is_same = attributes is node.attributes and schema is node.schema
-        if is_same and inputs == old:
+        if is_same and inputs == node.inputs:
             return node
-        alike = schema is node.schema and (not self._retyped or self._retyped.isdisjoint(old))
+        alike = schema is node.schema and (not self._retyped or self._retyped.isdisjoint(node.inputs))
         if self._same_types or (alike and is_same and is_typed_by_types(schema)):
             new = moved(node, schema, inputs, attributes, trace)
         else:
             new = inferred(node, schema, inputs, attributes, trace, alike=alike)
-            self._compare(node.outputs, new.outputs)
-        for value in node.outputs:
-            values[value] = new.outputs[value.index]
+            self._retyped.update([old for old in node.outputs if not is_alike(new.outputs[old.index], old)])
+        for old in node.outputs:
+            values[old] = new.outputs[old.index]
         if self._follow is not None:
             self._follow(node, new)
         return new
 
     def _replace(self, node: Node, found: Sequence[Value], values: dict[Value, Value]) -> None:
         """Put values in the place of a node's, with its names."""
-        if not self._same_types:
-            self._compare(node.outputs, found)
         for old in node.outputs:
             values[old] = new = found[old.index]
+            if not self._same_types and not is_alike(new, old):
+                self._retyped.add(old)
             if old.name and new.name is None and new.node is not None:
                 new.name = old.name
-
-    def _compare(self, outputs: tuple[Value, ...], by: Sequence[Value]) -> None:
-        """Note which outputs of a node have other types than the values that take their places."""
-        for old in outputs:
-            if not is_alike(by[old.index], old):
-                self._retyped.add(old)
 
     def _check_scope(self, needed: Sequence[Value], root: Node) -> None:
         """Refuse what builds on tensors that are not made before the node that it replaces."""
@@ -399,7 +393,7 @@ def replaced(inputs: tuple[Value | None, ...], values: Mapping[Value, Value]) ->
 
 
 def made_since(mark: int, found: Iterable[Value], root: Node) -> tuple[list[Node], list[Value]]:
-    """The nodes behind a replacement that were made since a moment, in order; and the values that it builds on.
+    """The nodes behind a replacement that were made since a moment, and what they and it build on.
 
     The root counts as made if something builds on it.
     """

@@ -116,10 +116,12 @@ class Matcher:
             kind = pattern.__class__
             if kind is Variable:
                 goals = self._variable(pattern, subject, user, index, rest)
-            elif kind is Made:
-                goals = self._made(pattern, subject, user, index, rest)
-            else:
+            elif kind is not Made:
                 goals = self._other(pattern, subject, user, index, rest)
+            elif user is None:
+                goals = self._node(pattern.by, subject, rest)
+            else:
+                goals = self._made(pattern, subject, user, index, rest)
             if goals is _FAILED:
                 goals = self._retreat()
                 if goals is _FAILED:
@@ -155,19 +157,15 @@ class Matcher:
         self._bound[key] = value
         self._order.append(key)
 
-    def _made(self, pattern: Made, subject: Any, user: Node | None, index: int, rest: _Goal | None) -> _Goals:
-        """The goals that are left once a value is what a node of the pattern makes, or the root is that node."""
-        if user is None:
-            return self._node(pattern.by, subject, rest)
-        if subject is None:
-            return self._fail(_absent, user, index)
-        node = subject.node
+    def _made(self, pattern: Made, subject: Any, user: Node, index: int, rest: _Goal | None) -> _Goals:
+        """The goals that are left once a value is what a node of the pattern makes."""
+        node = None if subject is None else subject.node
         if node is None:
-            return self._fail(_unmade, user, index, pattern)
-        if self._home_of(node) is not self._home:
-            return self._fail(_elsewhere, user, index)
+            return self._fail(_absent, user, index) if subject is None else self._fail(_unmade, user, index, pattern)
         if subject.index != pattern.place:
             return self._fail(_other_output, user, index, subject, pattern)
+        if self._home_of(node) is not self._home:
+            return self._fail(_elsewhere, user, index)
         return self._node(pattern.by, node, rest)
 
     def _other(self, pattern: Any, subject: Any, user: Any, index: int, rest: _Goal | None) -> _Goals:
