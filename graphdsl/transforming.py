@@ -277,17 +277,12 @@ class _Sweep:
         """The node on its new inputs and with its new bodies; the node itself where none of them changed."""
         schema, attributes = node.schema, node.attributes
         inputs = replaced(node.inputs, values)
-        if attributes and schema.may_have_bodies:
-            bodies = {n: self._bodies(v, values) for n, v in attributes.items()}
-            if any(bodies[name] is not attributes[name] for name in bodies):
-                attributes = MappingProxyType(bodies)
-        if schema.function is not None:
-            schema = self._functions.get(schema.function, schema)
-        is_same = attributes is node.attributes and schema is node.schema
-        if is_same and inputs == node.inputs:
-            return node
+        if schema.may_have_bodies or schema.function is not None:
+            schema, attributes = self._called(node, values)
+            if attributes is node.attributes and schema is node.schema and inputs == node.inputs:
+                return node
         alike = schema is node.schema and (not self._retyped or self._retyped.isdisjoint(node.inputs))
-        if self._same_types or (alike and is_same and is_typed_by_types(schema)):
+        if self._same_types or (alike and attributes is node.attributes and is_typed_by_types(schema)):
             new = moved(node, schema, inputs, attributes, trace)
         else:
             new = inferred(node, schema, inputs, attributes, trace, alike=alike)
@@ -297,6 +292,14 @@ class _Sweep:
         if self._follow is not None:
             self._follow(node, new)
         return new
+
+    def _called(self, node: Node, values: dict[Value, Value]) -> tuple[Schema, Mapping[str, Any]]:
+        """What a node calls, and its attributes, with functions and bodies as they are now."""
+        schema, attributes = node.schema, node.attributes
+        bodies = {name: self._bodies(value, values) for name, value in attributes.items()}
+        if any(bodies[name] is not attributes[name] for name in bodies):
+            attributes = MappingProxyType(bodies)
+        return schema if schema.function is None else self._functions.get(schema.function, schema), attributes
 
     def _replace(self, node: Node, found: Sequence[Value], values: dict[Value, Value]) -> None:
         """Put values in the place of a node's, with its names."""

@@ -252,6 +252,5 @@ def graphs(graph: Graph) -> Iterator[Graph]:
     while stack:
         current = stack.pop()
         yield current
-        for node in reversed(current.nodes):
-            if node.attributes:
-                stack.extend(reversed(node.bodies))
+        for node in [node for node in current.nodes if node.schema.may_have_bodies][::-1]:
+            stack.extend(reversed(node.bodies))

@@ -68,8 +68,9 @@ class Rule:
         arguments: list[Any] = []
         keywords: dict[str, Any] = {}
         for name, kind in self._parameters:
-            value = bindings[name]
-            held = value if name in attributes else _held(value)
+            held = bindings[name]
+            if name not in attributes:
+                held = Tensor(held) if isinstance(held, Value) else _held(held)
             if kind is _PLAIN:
                 arguments.append(held)
             elif kind is _VARIADIC:
