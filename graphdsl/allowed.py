@@ -131,6 +131,9 @@ def allowed_values(domain: str, operator: str, attribute: str, since: int) -> Va
 
 def objection(domain: str, operator: str, attribute: str, since: int, value: object) -> str | None:
     """What is wrong with an attribute's value, or an item of it; None where it is allowed."""
+    listed = _DOMAINS.get(domain)
+    if listed is None or operator not in listed:  # nearly all
+        return None
     allowed = allowed_values(domain, operator, attribute, since)
     if allowed is None:
         return None

@@ -54,12 +54,12 @@ def normalise(kind: int, value: Any) -> Any:
     Raises:
         TypeError: the value is not of this kind; the caller's message says of which operator.
     """
-    if isinstance(value, (Reference, Opaque)):
+    if isinstance(value, Reference) or isinstance(value, Opaque):  # noqa: SIM101  # a tuple of classes takes long
         return value
     single = _SINGLE.get(kind)
     if single is None:
         return _READERS[kind](value)
-    if not isinstance(value, (list, tuple)) and (  # what else has items takes long to tell
+    if value.__class__ not in (list, tuple) and (  # whether anything else has items takes long to tell
         isinstance(value, (str, bytes, numbers.Number)) or not isinstance(value, Iterable)
     ):
         raise TypeError
@@ -67,6 +67,8 @@ def normalise(kind: int, value: Any) -> Any:
 
 
 def _integer(value: Any) -> int:
+    if value.__class__ is int and -(2**63) <= value < 2**63:  # nearly all
+        return value
     if isinstance(value, DType):
         return value.code
     if isinstance(value, (int, numbers.Integral)):

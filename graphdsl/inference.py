@@ -88,11 +88,15 @@ def infer(
     """
     key: Any = types
     if count != 1 or attributes or schema.rule is not None or schema.name in READS:
+        parts: list[Any] = [types, count]
+        for name, value in attributes.items():
+            parts.append(name)
+            parts.append(_hashable(value))
         if schema.rule is not None:  # it may read any constant
-            read = [_hashable(constant_array(value)) for value in inputs]
-        else:
-            read = [_contents(inputs[i]) for i in READS.get(schema.name, ()) if i < len(inputs)]
-        key = (types, count, *[(name, _hashable(value)) for name, value in attributes.items()], *read)
+            parts += [_hashable(constant_array(value)) for value in inputs]
+        elif schema.name in READS:
+            parts += [_contents(inputs[i]) for i in READS[schema.name] if i < len(inputs)]
+        key = tuple(parts)
     try:
         found: tuple[Type | None, ...] | None = schema.memo.get(key)
     except TypeError:  # a body, a large array or a proto

@@ -340,7 +340,7 @@ class Engine:
             if problem:
                 return problem
             unproven = unproven or unsure
-        problem = self._randomness(match, made)
+        problem = self._randomness(match, made) if traced.may_draw else None
         if problem:
             return problem
         self.unproven += unproven
@@ -364,9 +364,9 @@ class Engine:
 
     def _randomness(self, match: Found, made: Sequence[Node]) -> str | None:
         """Why random operators would be drawn more or less often than before, if they would."""
-        if not (is_random(match.root) or (match.interior and any(map(is_random, match.interior)))):
-            return None
         old = [node for node in (match.root, *match.interior) if is_random(node)]
+        if not old:
+            return None
         new = [node for node in made if is_random(node)]
         gone = self._dropped(match, made)
         lasting = [node for node in old if node not in gone]

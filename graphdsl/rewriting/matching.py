@@ -218,11 +218,8 @@ class Matcher:
         return f", with {', '.join(known)}" if known else ""
 
     def _node(self, pattern: NodePattern, node: Node, rest: _Goal | None) -> _Goals:
-        known = self._bound.get(pattern)
-        if known is not None:
-            if known is node:
-                return rest
-            return self._fail(_other_node, pattern)
+        if pattern.repeated and pattern in self._bound:
+            return rest if self._bound[pattern] is node else self._fail(_other_node, pattern)
         schema = node.schema
         if schema.name not in pattern.names or schema.domain != pattern.schema.domain:
             return self._fail(_other_operator, schema, pattern)

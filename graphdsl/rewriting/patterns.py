@@ -121,6 +121,8 @@ class NodePattern:
         """Whether there is a choice in what makes its inputs."""
         self.separate = False
         """Whether there is a choice in it that nothing outside depends on; see `TracedPattern`."""
+        self.repeated = False
+        """Whether it stands in several places, for one node."""
 
     @property
     def label(self) -> str:
@@ -181,6 +183,8 @@ class TracedPattern:
         if not all(needed for _, needed in self.needed):
             self.needed = []
         self.nodes = _inner_first(self.roots)
+        self.may_draw = any(not s.deterministic or s.may_have_bodies for s in [node.schema for node in self.nodes])
+        """Whether a random operator may be in a match, also one in a body or function."""
         _mark_separate(self.nodes)
 
     def may_fit(self, makers: Sequence[str | None]) -> bool:
@@ -262,4 +266,5 @@ def _mark_separate(nodes: Sequence[NodePattern]) -> None:
         crossing = crossing or any(bit[child] & own and mask & ~own for child, mask in joined.items())
         node.ambiguous = node.ambiguous and (crossing or not _fits_any(node.inputs))
         several[node] = node.ambiguous or node.nested
+        node.repeated = uses[node] > 1
         node.separate = several[node] and not crossing and uses[node] <= 1
