@@ -184,9 +184,7 @@ class Matcher:
             self._choices.append(((option, subject, user, index, rest), len(self._order), None))
         return pattern.options[0], subject, user, index, rest
 
-    def _variable(
-        self, pattern: Variable, value: Value | None, user: Node, index: int, rest: _Goal | None
-    ) -> _Goals:
+    def _variable(self, pattern: Variable, value: Value | None, user: Node, index: int, rest: _Goal | None) -> _Goals:
         """The goals that are left once a value is what a variable stands for."""
         if value is None and not pattern.absent:
             return self._fail(_absent, user, index)
