@@ -112,7 +112,20 @@ def errs(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
     """Whether a node shows a known fault of the runtime on the way."""
     pair = "unoptimised", "reference"
     headings = [known(origin, pair) for origin in origins(model, feeds, pair, 60) or ()]
-    return any(heading is not None and heading.startswith("ONNX Runtime") for heading in headings)
+    seen = any(heading is not None and heading.startswith("ONNX Runtime") for heading in headings)
+    return seen or _collects_nothing(model, feeds)
+
+
+def _collects_nothing(model: gd.Model, feeds: Mapping[str, Any]) -> bool:
+    """Whether a Loop makes no round: what it collects has the sizes that are declared, and those 0 that are not."""
+    plain = gd.inline(model)
+    loops = [node for graph in graphs(plain.graph) for node in graph.nodes if node.op_type == "Loop"]
+    try:
+        values = Evaluation(plain, feeds, wide=False).values if loops else {}
+    except RunError:
+        return False
+    collected = [value for node in loops for value in node.outputs[max(len(node.inputs) - 2, 0) :]]
+    return any(np.shape(values[value])[:1] == (0,) for value in collected if value in values)
 
 
 NARROW = frozenset(d for d in KNOWN if d.bits < {"float": 16, "int": 8, "uint": 8}.get(d.kind, 0))

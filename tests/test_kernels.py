@@ -190,6 +190,22 @@ def test_where_loses_the_sign_of_zero() -> None:
         assert not np.signbit(run(op.Where, np.array([True]), zero, zero))[0]
 
 
+def test_a_loop_of_a_function_that_makes_no_round_collects_what_has_no_sizes() -> None:
+    """A function declares none."""
+
+    @gd.function(domain="my")
+    def collecting(x: Any, rounds: Any) -> Any:
+        return op.Loop(rounds, None, body=lambda i, going: (True, op.MeanVarianceNormalization(x, axes=[0])))
+
+    x, rounds = gd.input("x", gd.float32[2, 3]), gd.input("rounds", gd.int64[()])
+    model = gd.build(collecting(x, rounds))
+    for count, shape in ((0, (0, 0, 0)), (1, (1, 2, 3))):
+        feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "rounds": np.array(count)}
+        found = verify.run(model, feeds, "unoptimised")
+        assert isinstance(found, dict) and next(iter(found.values())).shape == shape
+        assert kernels.errs(model, feeds) == (not count)
+
+
 @pytest.mark.parametrize("dtype", [d for d in (*DTYPES, *kernels.NARROW) if d.bits != 6], ids=str)
 def test_functions_take_narrow_dtypes_only_where_their_nodes_do(dtype: gd.DType) -> None:
     """The runtime reads no dtype of 6 bits at all."""
