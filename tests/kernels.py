@@ -12,7 +12,8 @@ import numpy as np
 import graphdsl as gd
 from graphdsl import op
 from graphdsl.errors import RunError
-from graphdsl.ir import Node
+from graphdsl.ir import Node, constant_array
+from graphdsl.renewal import called_again
 from graphdsl.types import DTYPES as KNOWN
 from graphdsl.types import TensorType
 from graphdsl.verify.evaluation import Evaluation
@@ -139,15 +140,23 @@ def narrows_functions(model: gd.Model) -> bool:
     return any(isinstance(kind, TensorType) and kind.dtype in NARROW for kind in kinds)
 
 
+_PACKING = frozenset({"Gemm", "MatMul"})
+"""Products of which the runtime computes a single row otherwise where the matrix is a constant."""
+
+
 def steady(model: gd.Model) -> gd.Model:
     """The model with what the runtime makes of a node the same in every place, where it does not optimise.
 
     Identity nodes behind each node with floats see to it. Between nodes that the runtime has in float32 alone, it
     leaves out the rounding to float16, and draws a single Identity in with them, but not two. And it has the body of a
     Scan write into rows of the output, where memory is aligned as it happens, on which the last bit of a Cos depends.
+    Identity nodes before products see to it that it packs no constants, by which it adds up in another order.
     """
 
     def visit(node: Node, inputs: tuple[gd.Tensor | None, ...]) -> Any:
+        if node.op_type in _PACKING and not node.domain:
+            taken = [op.Identity(t)._v if t is not None and constant_array(t._v) is not None else t for t in inputs]
+            node = called_again(node, [value._v if isinstance(value, gd.Tensor) else value for value in taken])
         made = [gd.Tensor(value) for value in node.outputs]
         kinds = [tensor.type for tensor in made]
         dtypes = [kind.dtype if isinstance(kind, TensorType) else None for kind in kinds]

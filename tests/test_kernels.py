@@ -228,6 +228,23 @@ def test_a_known_fault_is_seen_at_the_node_that_shows_it() -> None:
     assert not kernels.errs(model, {"x": np.array([-273770672718929, 3])})
 
 
+@pytest.mark.parametrize("name", ["Gemm", "MatMul"])
+def test_a_row_times_a_constant_matrix_is_added_up_in_another_order(name: str) -> None:
+    random = np.random.default_rng(0)
+    row, matrix = (random.standard_normal(shape).astype(np.float32) for shape in ((1, 7), (7, 3)))
+    x, w = gd.input("x", gd.float32[1, 7]), gd.input("w", gd.float32[7, 3])
+    fixed = gd.build({"y": getattr(op, name)(x, matrix)})
+    free = gd.build({"y": getattr(op, name)(x, w)})
+
+    def bits(model: gd.Model, **feeds: np.ndarray) -> Any:
+        found = verify.run(model, feeds, "unoptimised")
+        assert isinstance(found, dict)
+        return found["y"].tolist()
+
+    assert bits(fixed, x=row) != bits(free, x=row, w=matrix)
+    assert bits(kernels.steady(fixed), x=row) == bits(kernels.steady(free), x=row, w=matrix)
+
+
 # What lies in memory
 
 
