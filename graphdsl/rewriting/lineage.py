@@ -127,7 +127,7 @@ class Lineage:
             node = stack.pop()
             self.gone.append(node)
             for value in needs(node):
-                uses[value] = left = uses[value] - 1
+                uses[value] = left = uses.get(value, 0) - 1
                 if not left and value is not None and value.node is not None:
                     outputs = value.node.outputs
                     if len(outputs) == 1 or not any(map(uses.get, outputs)):

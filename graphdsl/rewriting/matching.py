@@ -216,6 +216,7 @@ class Matcher:
         return f", with {', '.join(known)}" if known else ""
 
     def _node(self, pattern: NodePattern, node: Node, rest: _Goal | None) -> _Goals:
+        """The goals that are left once a node is what a node of the pattern stands for: those of its inputs."""
         if pattern.repeated and pattern in self._bound:
             return rest if self._bound[pattern] is node else self._fail(_other_node, pattern)
         schema = node.schema
@@ -223,13 +224,9 @@ class Matcher:
             return self._fail(_other_operator, schema, pattern)
         given, other = node.inputs, None
         if pattern.ambiguous and len(given) == 2 and given[0] is not given[1]:
-            one, two = pattern.inputs
-            if _may_fit(one, given[1]) and _may_fit(two, given[0]):
-                given, other = given[::-1], given
-                if _may_fit(one, other[0]) and _may_fit(two, other[1]):
-                    given, other = other, given
-                else:
-                    other = None
+            swapped = given[::-1]
+            if _may_fit(pattern, swapped):
+                given, other = (given, swapped) if _may_fit(pattern, given) else (swapped, None)
         if pattern.separate and (other is not None or pattern.nested):
             part = pattern, node
             if part in self._separate:
@@ -251,9 +248,9 @@ class Matcher:
             if problem is not None:
                 return self._fail(*problem)
         if other is not None:
-            swapped = self._inputs(pattern, node, other, rest)
-            if swapped is not _FAILED:
-                self._choices.append((swapped, len(self._order), None))
+            goals = self._inputs(pattern, node, other, rest)
+            if goals is not _FAILED:
+                self._choices.append((goals, len(self._order), None))
         return self._inputs(pattern, node, given, rest)
 
     def _inputs(self, pattern: NodePattern, node: Node, given: tuple[Value | None, ...], rest: _Goal | None) -> _Goals:
@@ -320,8 +317,12 @@ class Matcher:
         return None
 
 
-def _may_fit(wanted: Pattern | None, value: Value | None) -> bool:
-    """Whether an input may fit a pattern, as far as one look at it tells."""
+def _may_fit(pattern: NodePattern, given: tuple[Value | None, ...]) -> bool:
+    """Whether two inputs in this order may fit a pattern of two, as far as one look at each tells."""
+    return _may_be(pattern.inputs[0], given[0]) and _may_be(pattern.inputs[1], given[1])
+
+
+def _may_be(wanted: Pattern | None, value: Value | None) -> bool:
     kind = wanted.__class__
     if kind is Made:
         made = value.node if value is not None else None
