@@ -106,6 +106,17 @@ class TestInputs:
         assert count(once - twice, difference) == 0
         assert count(once - once, lambda x: op.RandomNormalLike(x) - op.RandomNormalLike(x)) == 1
 
+    def test_both_orders_are_tried_where_a_variable_stands_elsewhere_too(self) -> None:
+        a, b = vector("a"), vector("b")
+        for model in ((a + b) * a, (b + a) * a, a * (b + a)):
+            assert count(model, lambda x, y: (x + y) * x) == 1
+        assert count((a + b) / a, lambda x, y: (y + x) / x) == count((a + b) / b, lambda x, y: (y + x) / x) == 1
+
+    def test_both_orders_are_tried_where_a_variable_has_a_condition(self) -> None:
+        a, b = vector("a", gd.float32[2, 3]), vector("b")
+        for model in (a + b, b + a):
+            assert count(model, lambda x=gd.float32[3], y=gd.float32[2, 3]: x + y) == 1
+
     def test_constants_of_equal_bytes_are_the_same_value(self) -> None:
         x = vector()
         model = parsed(

@@ -149,6 +149,23 @@ class TestSharing:
         (reason,) = reasons(gd.rewrite(gd.build({"y": h + h}), rule))
         assert reason == "'Relu_0' is both inside the match and an input of it"
 
+    def test_another_output_of_an_inner_node_is_an_input_of_the_match_too(self) -> None:
+        @gd.rule(lambda x, y: op.Relu(op.Split(x, num_outputs=2)[0]) + y)
+        def without_split(x, y):
+            return op.Relu(x[:2]) + y
+
+        first, second = op.Split(vector(kind=gd.float32[4]), num_outputs=2)
+        result = gd.rewrite(gd.build({"y": op.Relu(first) + second}), without_split)
+        assert not result.firings
+        assert "is both inside the match and an input of it" in reasons(result)[0]
+
+    def test_a_value_is_shared_also_once_it_was_made_anew(self) -> None:
+        once = op.Relu(op.Identity(vector()))
+        model = gd.build({"y": op.Relu(once) + once})
+        result = gd.rewrite(model, drop_identity, relu_once)
+        assert result.applied == {"drop_identity": 1}
+        assert "is used elsewhere" in reasons(result)[0]
+
 
 class TestNamesAndOrder:
     def test_inputs_and_outputs_stay_where_an_output_becomes_an_input(self) -> None:
@@ -286,6 +303,20 @@ class TestBodiesAndFunctions:
         assert relu_once.explain(model, ("y", "body", "Relu_0")).endswith("comes from an enclosing graph")
         after = gd.rewrite(model, add_to_sub).model
         np.testing.assert_array_equal(after(np.float32([1, 2, 3])), [1, 2, 3])
+
+    def test_a_match_lies_in_one_graph_also_where_what_it_shares_stays(self) -> None:
+        @gd.rule(lambda x: op.Relu(op.Relu(x)), keep_shared=True)
+        def relu_once_anywhere(x):
+            return op.Relu(x)
+
+        for outer in (op.Relu(vector()), op.Relu(op.Identity(vector()))):
+            branches = {"then_branch": lambda: op.Relu(outer), "else_branch": lambda: op.Relu(op.Relu(outer))}  # noqa: B023
+            model = gd.build({"y": op.If(vector("c", gd.bool[()]), **branches)})
+            result = gd.rewrite(model, drop_identity, relu_once_anywhere)
+            assert result.applied["relu_once_anywhere"] == 1
+            bodies = result.model.nodes[-1].bodies
+            assert [len(body.nodes) for body in bodies] == [1, 1]
+            assert all(body.captures == result.model.nodes[-2].outputs for body in bodies)
 
     def test_at_reaches_into_bodies(self) -> None:
         flag, x = vector("flag", gd.bool[()]), vector()
