@@ -9,9 +9,10 @@ import numpy as np
 
 from . import schemas
 from .declarations import annotated, declared
-from .emission import is_readable, least_ir_version
+from .emission import is_readable
 from .errors import BuildError, OpsetError, SignatureError, TypeSpecError
 from .ir import NO_ATTRIBUTES, Constant, Graph, Input, Node, Output, Value, clash
+from .ir_versions import least_ir_version
 from .models import PRODUCER, Model
 from .sites import Site, at, caller
 from .tensor import Tensor, lifting

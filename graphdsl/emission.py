@@ -1,4 +1,4 @@
-"""Model to `ModelProto`: where names are decided, and the IR version.
+"""Model to `ModelProto`: where names are decided.
 
 The same program gives the same bytes, and they equal what `onnx.helper` gives for the same names: attributes are
 sorted, absent ones dropped, nodes unnamed unless the model names them.
@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from .attributes import to_attribute
 from .errors import BuildError
 from .garbage import undisturbed
 from .ir import SEALED, Constant, Function, Graph, Input, Kept, ModelData, Node, Value, clash
+from .messages import fill_metadata, fill_tensor, lacks_data, shell
 from .sites import LOCATION, locate
 from .types import (
-    OptionalType,
-    SparseTensorType,
     TensorType,
     Type,
     float8e8m0,
@@ -30,7 +29,7 @@ from .types import (
     uint4,
     without_sizes,
 )
-from .walk import Survey, arguments, constants, functions, operators
+from .walk import arguments, constants, functions, operators
 from .wire import field, starts_with
 
 NUMBER = "gd#"
@@ -102,7 +101,7 @@ class Emitter:
     @undisturbed()
     def model(self, model: ModelData) -> onnx.ModelProto:
         """The model as a proto."""
-        proto = _shell(model)
+        proto = shell(model)
         if self._locations:
             proto.ir_version = max(proto.ir_version, 10)  # nodes have metadata since
         self._top = proto.graph
@@ -345,18 +344,18 @@ class Emitter:
     def _describe(self, node: Node, made: Any, kept: bool) -> None:
         if node.info is not None and not kept:
             made.name, made.doc_string = node.info.name, node.info.doc
-            _metadata(made.metadata_props, node.info.metadata)
+            fill_metadata(made.metadata_props, node.info.metadata)
         if self.numbered is not None:
             made.name = f"{NUMBER}{len(self.numbered)}"
             self.numbered.append(node)
         if self._locations:
             location = locate(node.site)
             if location is not None:
-                _metadata(made.metadata_props, [(LOCATION, str(location))])
+                fill_metadata(made.metadata_props, [(LOCATION, str(location))])
             origin = node.info.origin if node.info is not None else None
             if origin is not None:
                 rule = f"{origin.rule}, {written}" if (written := locate(origin.site)) else origin.rule
-                _metadata(made.metadata_props, [("graphdsl.rule", rule)])
+                fill_metadata(made.metadata_props, [("graphdsl.rule", rule)])
 
     def _function(self, function: Function, model_imports: Mapping[str, int], proto: Any) -> None:
         """A local function; it has no initializers, so its constants are Constant nodes."""
@@ -445,7 +444,7 @@ class Emitter:
         if raw is not None:
             made.MergeFromString(raw)
             made.name = name
-            if not array.size or not _lacks_data(made):
+            if not array.size or not lacks_data(made):
                 return
         if self._store is not None and proto is self._top and self._store(made, array):
             return
@@ -458,42 +457,6 @@ class Emitter:
 def _is_kept(value: Value) -> bool:
     """Whether a loaded node makes it."""
     return value.node is not None and value.node.info is not None and value.node.info.kept is not None
-
-
-def _shell(model: ModelData) -> onnx.ModelProto:
-    """The model without graph and functions: what a file said of it, where that still holds."""
-    proto = helper.make_model(onnx.GraphProto(), ir_version=model.ir_version, opset_imports=[])
-    if model.extras:
-        proto = onnx.ModelProto.FromString(model.extras)
-        proto.ir_version = model.ir_version
-    if imported(proto) != dict(model.opset_imports):
-        del proto.opset_import[:]
-        proto.opset_import.extend([helper.make_opsetid(d, v) for d, v in model.opset_imports.items()])
-    for name, text in (
-        ("producer_name", model.producer),
-        ("producer_version", model.producer_version),
-        ("domain", model.domain),
-        ("doc_string", model.doc),
-        ("model_version", model.model_version),
-    ):
-        if getattr(proto, name) != text:
-            setattr(proto, name, text)
-    if {entry.key: entry.value for entry in proto.metadata_props} != dict(model.metadata):
-        del proto.metadata_props[:]
-        _metadata(proto.metadata_props, model.metadata.items())
-    proto.graph.SetInParent()
-    return proto
-
-
-def imported(proto: onnx.ModelProto | onnx.FunctionProto) -> dict[str, int]:
-    """The opset imports by domain, the default one under its empty name."""
-    return {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in proto.opset_import}
-
-
-def _lacks_data(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor's own data fields are all empty, as they are where its raw data was taken out."""
-    fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-    return not any(len(getattr(tensor, field)) for field in fields)
 
 
 def is_readable(model: ModelData) -> bool:
@@ -539,60 +502,3 @@ def _number_overloads(called: tuple[Function, ...]) -> dict[Function, str]:
         overloads[function] = function.overload if function.overload is not None else str(len(same) or "")
         same.append(function)
     return overloads
-
-
-_RAW_KINDS = "biufc"
-
-
-def fill_tensor(proto: onnx.TensorProto, name: str, array: np.ndarray) -> None:
-    """Write an array into a `TensorProto`, as `numpy_helper.from_array` does, without a copy more than needed."""
-    if array.dtype.kind in _RAW_KINDS and array.dtype.isnative:
-        proto.dims.extend(array.shape)
-        proto.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
-        proto.raw_data = array.tobytes()
-        proto.name = name
-    else:
-        proto.CopyFrom(numpy_helper.from_array(array, name))
-
-
-def _metadata(target: Any, pairs: Iterable[tuple[str, str]]) -> None:
-    for key, value in pairs:
-        entry = target.add()
-        entry.key, entry.value = key, value
-
-
-# The IR version
-
-_BY_OPSET = {("" if d == "ai.onnx" else d, v): ir for (d, v), ir in helper.OP_SET_ID_VERSION_MAP.items()}
-_BY_DTYPE = {
-    "bfloat16": 4,
-    "float4e2m1": 11,
-    "float8e8m0": 12,
-    "int4": 10,
-    "uint4": 10,
-    "int2": 13,
-    "uint2": 13,
-    "float6e2m3": 14,
-    "float6e3m2": 14,
-} | dict.fromkeys(("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"), 9)
-
-
-def least_ir_version(used: Survey, opset_imports: Mapping[str, int], called: tuple[Function, ...] = ()) -> int:
-    """The least IR version that has the opsets and all that the model uses (ONNX specification, Versioning.md)."""
-    least = 4  # initializers need not be inputs
-    for domain, version in opset_imports.items():
-        known = [ir for (d, v), ir in _BY_OPSET.items() if d == domain and v >= version]
-        least = max(least, min(known, default=3))
-    if called:
-        overloaded = len({(f.domain, f.name) for f in called}) < len(called)
-        least = max(least, 10 if overloaded else 9 if any(f.defaults for f in called) else 8)
-    return max([least, *(_least_of(kind) for kind in used.types if kind is not None)])
-
-
-def _least_of(kind: Type) -> int:
-    """The least IR version that has a type."""
-    least = 8 if isinstance(kind, (OptionalType, SparseTensorType)) else 3
-    if isinstance(kind, (TensorType, SparseTensorType)):
-        return max(least, _BY_DTYPE.get(kind.dtype.name, 3))
-    inner = getattr(kind, "element", None)
-    return least if inner is None else max(least, _least_of(inner))

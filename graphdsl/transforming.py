@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 import onnx
 
 from . import schemas
-from .emission import least_ir_version
 from .errors import BuildError
 from .garbage import undisturbed
 from .generic import generic
@@ -32,6 +31,7 @@ from .ir import (
     Value,
     next_order,
 )
+from .ir_versions import least_ir_version
 from .loading import Source, load
 from .models import Model
 from .renewal import inferred, is_alike, is_typed_by_types, moved

@@ -64,6 +64,8 @@ LAYERS = {
     "operators": "the functions that call operators",
     "op": "operators under their ONNX names",
     "declarations": "what is declared of outputs beyond what is inferred",
+    "messages": "parts of protos that need no names",
+    "ir_versions": "the IR version that a model needs",
     "emission": "graph data to protos",
     "interfaces": "signatures of Python functions as schemas",
     "functions": "local functions, known apart by their bytes",

@@ -13,8 +13,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import graphdsl as gd
-from graphdsl import emission, op
+from graphdsl import op
+from graphdsl.ir_versions import least_ir_version
 from graphdsl.types import DTYPES, from_proto, from_text, to_proto, type_text
+from graphdsl.walk import Survey
 
 OLD = tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 31)
 """Whether the runtime may be one that has fewer kernels."""
@@ -395,9 +397,9 @@ def test_no_operator_takes_a_dtype_that_the_ir_version_of_its_opset_lacks() -> N
     missing = []
     for native in onnx.defs.get_all_schemas_with_history():
         imports = {native.domain: native.since_version}
-        own = emission.least_ir_version(emission.Survey({}, set()), imports)
+        own = least_ir_version(Survey({}, set()), imports)
         kinds = {from_text(text) for formal in (*native.inputs, *native.outputs) for text in formal.types} - {None}
-        least = emission.least_ir_version(emission.Survey({}, set(kinds)), imports)
+        least = least_ir_version(Survey({}, set(kinds)), imports)
         if least > own:
             missing.append((native.domain, native.name, native.since_version, own, least))
     assert missing == []

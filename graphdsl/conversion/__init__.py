@@ -9,11 +9,12 @@ import onnx
 
 from .. import schemas
 from ..allowed import objection
-from ..emission import Emitter, least_ir_version
+from ..emission import Emitter
 from ..errors import GraphError, OpsetError
 from ..generic import generic
 from ..inference import infer
 from ..ir import Function, Graph, ModelData, Node, NodeInfo, Value, make_node
+from ..ir_versions import least_ir_version
 from ..loading import Source, load
 from ..models import Model
 from ..schemas import Schema

@@ -10,7 +10,6 @@ from onnx import numpy_helper
 
 from .. import schemas
 from ..attributes import from_attribute
-from ..emission import imported
 from ..errors import LoadError
 from ..fitting import misfits
 from ..guarding import (
@@ -37,6 +36,7 @@ from ..ir import (
     Value,
     make_node,
 )
+from ..messages import imported
 from ..models import Model
 from ..schemas import FOREVER, Schema
 from ..tracing import types_through

@@ -16,8 +16,8 @@ from onnx import helper
 
 from ..apart import POOL, Crash, Job, Limits
 from ..attributes import to_attribute
-from ..emission import least_ir_version
 from ..ir import Node
+from ..ir_versions import least_ir_version
 from ..types import TensorType, tensor_type, to_proto
 from ..walk import Survey
 

@@ -12,9 +12,10 @@ import onnx
 from onnx import AttributeProto
 
 from .. import schemas
-from ..emission import Emitter, least_ir_version
+from ..emission import Emitter
 from ..errors import GraphError, SourceError, UnknownOperator
 from ..ir import Function, Graph, Input, ModelData, Node, Reference, Value
+from ..ir_versions import least_ir_version
 from ..models import PRODUCER
 from ..schemas import Schema
 from ..tensor.calling import Trace, tracing
