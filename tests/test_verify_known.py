@@ -67,6 +67,10 @@ def normal(x: Any) -> Any:
     return op.BatchNormalization(x, one, zero, zero, one)
 
 
+def masked(x: Any, mask: Any = None) -> Any:
+    return op.Attention(x, x, x, mask, q_num_heads=1, kv_num_heads=1)
+
+
 def words_collected(x: Any) -> Any:
     return op.Loop(3, True, body=lambda i, going: (going, op.Identity(x)))
 
@@ -99,6 +103,17 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
     ("LogSoftmax of float64", op.LogSoftmax, [wide(0, np.nan)], REFERENCE),
     ("Shrink", op.Shrink, [longs(2**24 + 1)], REFERENCE),
     ("Shrink", lambda x: op.Shrink(x, bias=0.1), [longs(2**21 + 1)], REFERENCE),
+    *(
+        (heading, at(23, masked), [whole([[1]]), np.full((1, 1), least, kind)], REFERENCE)
+        for heading, whole, kind, least in (
+            ("Attention takes the least", floats, "f", np.finfo("f").min),
+            ("Attention takes the least", halves, "e", np.finfo("e").min),
+            ("a row of Attention", wide, "d", -np.inf),
+        )
+    ),
+    ("the body of Attention", at(23, masked), [wide([[0, 0], [0, 1]])], REFERENCE),
+    ("the reference's PRelu", op.PRelu, [floats(0), floats(np.nan)], REFERENCE),
+    ("the reference lets float16 overflow", op.LpNormalization, [halves(1e-4)], REFERENCE),
     (
         "Attention scales",
         at(23, lambda q, k: op.Attention(q, k, k, kv_num_heads=1, q_num_heads=1, scale=0.5)),

@@ -128,7 +128,9 @@ def strays(o: Origin) -> bool:
     if float(o.x.size * (2 * size(o.x)) ** power) > float(ends.max):
         return True
     lost = (o.x.size * float(ends.smallest_normal)) ** (1 / power)  # the root of what is too small for the dtype
-    return o.node.op_type in ("LpPool", "ReduceL2", "LpNormalization") and o.difference.gap <= lost
+    if o.node.op_type == "LpNormalization":  # whose result is of the size of 1
+        return bool(np.min(np.abs(o.x), where=o.x != 0, initial=np.inf) <= lost)
+    return o.node.op_type in ("LpPool", "ReduceL2") and o.difference.gap <= lost
 
 
 def underflows(o: Origin) -> bool:

@@ -370,6 +370,13 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
+        "ONNX: the reference's PRelu multiplies 0 by the slope",
+        "PRelu",
+        NAN,
+        where=lambda o: (o.x == 0).any() and not is_finite(o.inputs[1]),
+    ),
+    fault(
+        REFERENCE,
         "ONNX: the reference's Det goes through a logarithm",
         "Det",
         NUMBERS,

@@ -1,5 +1,7 @@
 """Known faults of ONNX Runtime."""
 
+from typing import Any
+
 import numpy as np
 
 from ..ir import Node
@@ -123,6 +125,30 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         f"{NAN}|{INFINITIES}|{NUMBERS}",
         "float32",
         lambda o: o.x.shape[-1] * size(o.x) * size(o.inputs[1]) > most(o),
+    ),
+    fault(
+        RUNTIME,
+        "ONNX Runtime: Attention takes the least number in a mask for -inf",
+        "Attention",
+        f"{NUMBERS}|{INFINITIES}",
+        "float16 float32",
+        lambda o: _mask(o).min(initial=0) <= -most(o),
+    ),
+    fault(
+        RUNTIME,
+        "ONNX Runtime: a row of Attention of float64 that is masked wholly is NaN",
+        "Attention",
+        NAN,
+        "float64",
+        lambda o: np.isneginf(_mask(o)).any(),
+    ),
+    fault(
+        RUNTIME,
+        "ONNX: the body of Attention computes its scale in float32",
+        "Attention",
+        NUMBERS,
+        "float64",
+        lambda o: o.difference.gap <= 2**-22 * size(o.inputs[2]) * (1 + o.x.shape[-1] * size(o.x) * size(o.inputs[1])),
     ),
     fault(
         RUNTIME,
@@ -271,6 +297,12 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
         lambda o: o.gives == o.dtype and not is_finite(o.x),
     ),
 )
+
+
+def _mask(o: Origin) -> Any:
+    """The mask that Attention adds to its scores; nothing where it has none of floats."""
+    given = o.input("attn_mask")
+    return np.empty(0) if given is None or given.dtype.kind == "b" else given.astype(np.float64)
 
 
 def collects_strings(node: Node) -> bool:
