@@ -8,8 +8,7 @@ import ast
 import copy
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -20,40 +19,33 @@ Change = Callable[[], None]
 
 
 class Mutant(NamedTuple):
-    """A changed rule, and what was changed."""
+    """One change of one function, and the rules that it changes."""
 
-    rule: gd.Rule
     label: str
-    change: str
-    """The function that was changed, and how."""
+    """The function, which of its changes this is, and what is changed."""
+    rules: list[gd.Rule]
+    """Each rule whose function it is, or that calls it, with the change."""
 
 
-def mutants(rule: gd.Rule) -> Iterator[Mutant]:
-    """Every rule that differs from a rule by one change."""
-    function = rule.function
-    assert isinstance(function, FunctionType)
-    sources = [function, *_called(function)]
-    trees = {source.__name__: _tree(source) for source in sources}
-    for name, tree in trees.items():
-        for number, (_, what) in enumerate(_changes(tree)):
-            changed = copy.deepcopy(tree)
-            list(_changes(changed))[number][0]()
-            names = dict(function.__globals__)
-            for part in ({**trees, name: changed}).values():
-                exec(compile(ast.unparse(ast.fix_missing_locations(part)), f"<mutant of {name}>", "exec"), names)
-            label = f"{rule.name}, {number} of {name}: {what}"
-            made = gd.rule(rule.recipe.function, name=label, refine=rule.refine)(names[function.__name__])
-            yield Mutant(made, label, f"{name}: {what}")
-
-
-def sampled(rules: Iterable[gd.Rule], count: int) -> Iterator[Mutant]:
-    """Some mutants of each rule, the same ones each time; those of functions that rules share come once."""
-    known: set[str] = set()
+def mutants(*rules: gd.Rule) -> list[Mutant]:
+    """Every change of a function that makes rules other ones; functions that rules share are changed in all of them."""
+    found: dict[str, Mutant] = {}
     for rule in rules:
-        found = [mutant for mutant in mutants(rule) if mutant.change not in known]
-        for mutant in sorted(found, key=lambda mutant: blake2b(mutant.label.encode()).hexdigest())[:count]:
-            known.add(mutant.change)
-            yield mutant
+        function = rule.function
+        assert isinstance(function, FunctionType)
+        sources = [function, *_called(function)]
+        trees = {source.__name__: _tree(source) for source in sources}
+        for name, tree in trees.items():
+            for number, (_, what) in enumerate(_changes(tree)):
+                changed = copy.deepcopy(tree)
+                list(_changes(changed))[number][0]()
+                names = dict(function.__globals__)
+                for part in ({**trees, name: changed}).values():
+                    exec(compile(ast.unparse(ast.fix_missing_locations(part)), f"<mutant of {name}>", "exec"), names)
+                label = f"{name} {number}: {what}"
+                made = gd.rule(rule.recipe.function, name=f"{rule.name}, {label}", refine=rule.refine)
+                found.setdefault(label, Mutant(label, [])).rules.append(made(names[function.__name__]))
+    return list(found.values())
 
 
 def _tree(function: FunctionType) -> ast.Module:

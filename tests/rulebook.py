@@ -87,6 +87,26 @@ _wrong("another dtype", lambda x, y: x < y, lambda x, y: op.Cast(x < y, to=gd.in
 _wrong("a condition that is too weak", lambda x, s: op.Reshape(x, s), lambda x, s: x if s.shape == (x.rank,) else None)
 
 _wrong("a choice that a NaN decides otherwise", lambda x, y: op.Where(x < y, x, y), lambda x, y: op.Min(x, y))
+_wrong(
+    "an expansion to twos",
+    lambda x, s: op.Expand(x, s),
+    lambda x, s: x if s.value is not None and np.all(s.value == 2) else None,
+)
+_wrong(
+    "sizes that nobody knows", lambda x, s: op.Expand(x, s), lambda x, s: x if x.type is op.Expand(x, s).type else None
+)
+_wrong("a dropout that trains", lambda x, r, t: op.Dropout(x, r, t), lambda x: x)
+_wrong("a required attribute left out", lambda x, y: op.CastLike(x, y), lambda x: op.Cast(x))
+_wrong(
+    "a cast through a dtype of few digits",
+    lambda x, a, b: op.Cast(op.Cast(x, to=a), to=b),
+    lambda x, a, b: op.Cast(x, to=b) if a == gd.bfloat16.code else None,
+)
+_wrong(
+    "a cast that loses the sign",
+    lambda x, a, b: op.Cast(op.Cast(x, to=a), to=b),
+    lambda x, a, b: op.Cast(x, to=b) if x.dtype is gd.int16 and a in (gd.uint16.code, gd.uint32.code) else None,
+)
 
 _right("commutation", lambda x, y: x + y, lambda x, y: y + x)
 _right("reassociation", lambda x, y, z: (x + y) + z, lambda x, y, z: x + (y + z))

@@ -289,6 +289,22 @@ def test_powers_that_the_dtype_holds_are_judged() -> None:
     assert judged(lambda x: op.Pow(x, 1), lambda x: op.Pow(x, np.uint64(1)) - 1, large[:1]).kind == REFUTED
 
 
+def test_what_chance_decides_only_before_refutes() -> None:
+    def trained(x: Any) -> Any:
+        return op.Dropout(x, np.float32(0.5), True)
+
+    found = judged(trained, lambda x: x, normal(20))
+    assert (found.kind, found.reason) == (REFUTED, "only before: the numbers that Dropout draws")
+    assert judged(lambda x: op.Shape(trained(x)), op.Shape, normal(20)).kind == UNDEFINED, "that shows nowhere"
+
+
+@pytest.mark.parametrize("operator", [op.Softmax, op.LogSoftmax])
+def test_arrays_without_axes_are_computed_precisely_too(operator: Any) -> None:
+    with gd.opset(9):  # at which it takes them
+        model = gd.build(operator(gd.input("x", gd.float32[()]), axis=0))
+    assert [array.shape for array in Evaluation(model, {"x": single(3).reshape(())}, wide=True).outputs] == [()]
+
+
 @pytest.mark.parametrize(
     "reduction", [lambda x: op.ReduceMax(x, [-1]), lambda x: op.ArgMax(x, axis=2), lambda x: op.ReduceMin(x, [0, 2])]
 )

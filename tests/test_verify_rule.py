@@ -39,14 +39,14 @@ _STAND = ["reassociation", "a reciprocal", "sigmoid written out", "gemm"]
 
 
 @pytest.mark.parametrize("name", [n if n in _SAMPLE else pytest.param(n, marks=pytest.mark.full) for n in WRONG])
-def test_a_wrong_rule_is_refuted(name: str) -> None:
-    found = refuted(WRONG[name])
+def test_a_wrong_rule_is_refuted(name: str, seed: int) -> None:
+    found = refuted(WRONG[name], seed=seed)
     assert str(found).startswith(f"rule {name!r}: ")
 
 
 @pytest.mark.parametrize("name", [n if n in _STAND else pytest.param(n, marks=pytest.mark.full) for n in RIGHT])
-def test_a_right_rule_is_let_stand(name: str) -> None:
-    verdict = verify.rule(RIGHT[name], examples=100)
+def test_a_right_rule_is_let_stand(name: str, seed: int) -> None:
+    verdict = verify.rule(RIGHT[name], examples=100, seed=seed)
     assert verdict.judged >= 40 and verdict.tried["instances"]["fired"] > 20
 
 
@@ -114,10 +114,30 @@ def test_a_rule_that_never_fires_is_reported_with_the_reasons() -> None:
     )
 
 
+def raising(error: Exception) -> Callable[..., Any]:
+    def function(x: gd.Tensor) -> None:
+        raise error
+
+    return function
+
+
+def test_what_no_opset_has_refutes_and_what_only_some_have_is_told() -> None:
+    pattern = lambda x: op.Relu(x)  # noqa: E731
+    found = refuted(rule(pattern, lambda x: op.Cast(x)), examples=30)
+    assert found.judgement.reason.startswith("the rule's function fails: SignatureError: Cast: attribute 'to' is req")
+    found = refuted(rule(pattern, lambda x: op.Gulp(x)), examples=30)
+    assert found.judgement.reason == "the rule's function fails: UnknownOperator: ONNX has no operator 'Gulp'"
+    twice = lambda x: op.Squeeze(op.Unsqueeze(op.Relu(x), [0]), axes=[0])  # noqa: E731
+    verdict = verify.rule(rule(pattern, twice), examples=30)
+    assert verdict.judged and all("at opset" in reason for reason in verdict.tried["unwritable"])
+
+
 def test_a_function_that_fails_refutes() -> None:
     found = refuted(rule(lambda x, y: op.MatMul(x, y), lambda x, y: op.MatMul(op.Unsqueeze(y, [7]), x), "far"))
     assert str(found).startswith("rule 'far': the rule's function fails: InferenceError: Unsqueeze: ")
     assert found.before is not None and found.feeds == {}
+    found = refuted(rule(lambda x: op.Relu(x), raising(AssertionError())), examples=30)
+    assert found.judgement.reason == "the rule's function fails: AssertionError"
     found = refuted(rule(lambda x: op.Relu(x), lambda x: (x, x)))
     assert found.judgement.reason == "the pattern has 1 outputs, the replacement 2"
 

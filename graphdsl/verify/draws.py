@@ -73,7 +73,7 @@ def _unbounded(model: ModelData) -> frozenset[str | None]:
     found = _free.get(model)
     if found is None:
         plain = inline(model) if model.functions else model
-        bounded = {source.name for source in demands(plain)}
+        bounded = {s.name for s, uses in demands(plain).items() if any(use.range({}) is not None for use in uses)}
         found = _free[model] = frozenset(value.name for value in plain.graph.inputs) - bounded
     return found
 
@@ -101,8 +101,11 @@ def drawn(
     left_out = frozenset(without)
     found = fed(source, studied(model), left_out if kind == ANY else PLAIN | left_out, sizes or {})
     if kind not in (ANY, ORDINARY):
-        for name, item in found.items():
-            found[name] = _spiced(source, item, kind, free=name in _unbounded(model) and "extreme" not in left_out)
+        # what is special in all inputs at once may hide what it shows in one of them
+        chosen = [name for name in found if source.flag()] if len(found) > 1 else []
+        for name in chosen or list(found):
+            free = name in _unbounded(model) and "extreme" not in left_out
+            found[name] = _spiced(source, found[name], kind, free=free)
     return found
 
 

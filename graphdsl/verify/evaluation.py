@@ -19,7 +19,7 @@ from ..ir import Graph, ModelData, Node, Value, constant_array
 from ..schemas import Schema
 from ..types import DType, TensorType, as_dtype, bfloat16, float16, float32, float64, to_proto
 from .alone import computed, run_alone
-from .undefined import undefined
+from .undefined import draws_numbers, undefined
 
 ACCUMULATING = frozenset(
     {
@@ -59,6 +59,10 @@ _SIZES = {"OneHot": (1,), "Range": (0, 1, 2), "Resize": (1, 2), "Upsample": (1,)
 
 class Undefined(RunError):
     """The standard does not define what a node does with its inputs."""
+
+
+class DrawsNumbers(Undefined):
+    """A node draws numbers at random."""
 
 
 class Limits(NamedTuple):
@@ -126,7 +130,7 @@ class Evaluation(Computed):
         noise: A seed: each computed float gets an error of the size of a rounding in its dtype.
 
     Raises:
-        Undefined: the standard does not define what happens.
+        Undefined: the standard does not define what happens, or (`DrawsNumbers`) leaves it to chance.
         Unknown: no evaluator knows an operator.
         RunError: an operator fails on these values.
     """
@@ -189,6 +193,8 @@ class Evaluation(Computed):
         for node in graph.nodes:
             inputs = [self._get(value) for value in node.inputs]
             self.operators.add(node.schema.label)
+            if draws_numbers(node, inputs):
+                raise DrawsNumbers(f"the numbers that {node.schema.name} draws")
             problem = undefined(node, inputs, self._target(node))
             if problem is not None:
                 raise Undefined(problem)

@@ -18,7 +18,7 @@ from ..inlining import inline
 from ..ir import ModelData
 from ..types import DType, SequenceType, TensorType, Type, as_dtype, float64
 from .alone import Unknown
-from .evaluation import STRUCTURAL, Computed, Evaluation, Undefined, limits
+from .evaluation import STRUCTURAL, Computed, DrawsNumbers, Evaluation, Undefined, limits
 from .witnesses import run
 
 AGREE, NOTE, UNDEFINED, FAILED, REFUTED = "agree", "note", "undefined", "failed", "refuted"
@@ -27,7 +27,7 @@ _NAN = "NaN at other places"
 _LOST = "before leaves the range of float64"
 
 _SAMPLES = 6
-"""How often a side is computed with random roundings."""
+"""How often a side is computed with random roundings, or run where it draws numbers."""
 
 Feeds = Mapping[str, Any]
 
@@ -106,6 +106,8 @@ class Judge:
         """Judge one draw; without `roundings`, in float64 alone, which is quicker where nothing differs."""
         try:
             before = self.before.compute(feeds)
+        except DrawsNumbers as problem:
+            return self._drawn(feeds, str(problem))
         except Undefined as problem:
             return Judgement(UNDEFINED, str(problem))
         except RunError as error:
@@ -123,6 +125,21 @@ class Judge:
                 return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
             return Judgement(NOTE, f"only the reference fails after: {_first(error)}")
         return Draw(self, feeds, before, after, roundings=roundings).judgement()
+
+    def _drawn(self, feeds: Feeds, problem: str) -> Judgement:
+        """What comes of a draw on which chance decides what before gives: what is settled after is something else."""
+        try:
+            settled = self.after.compute(feeds).outputs
+        except RunError:  # it draws numbers too, or there is nothing to compare
+            return Judgement(UNDEFINED, problem)
+        runs = [self.before.run(feeds) for _ in range(_SAMPLES)]
+        if not any(isinstance(run, (Refusal, Crash)) for run in runs):
+            for index, other in enumerate(settled):
+                given = [run[index] for run in runs if not isinstance(run, (Refusal, Crash))]
+                moved = [item for item in given if not _alike(item, given[0])]
+                if moved:
+                    return Judgement(REFUTED, f"only before: {problem}", index, moved[0], other)
+        return Judgement(UNDEFINED, problem)
 
 
 def _harmless(problem: str, outputs: Sequence[Any]) -> bool:

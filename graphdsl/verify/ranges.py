@@ -172,17 +172,16 @@ def _shift(use: Use) -> Range:
 
 
 def _castable(use: Use) -> Range | None:
-    """Numbers that the dtype that is cast to holds: what others become is for nobody to say."""
-    target = use.attributes.get("to")
+    """Floats that the dtype that is cast to holds: what others become is for nobody to say. Integers wrap."""
     source = use.dtype(0)
-    if target is None or source is None or source.kind not in ("float", "int", "uint"):
-        return None
-    return holds(as_dtype(target), source)
+    return _kept(use) if source is not None and source.kind == "float" else None
 
 
-def _like(use: Use) -> Range | None:
-    target, source = use.dtype(1), use.dtype(0)
-    return holds(target, source) if target is not None and source is not None else None
+def _kept(use: Use) -> Range | None:
+    """Numbers that the dtype that is cast to holds, so that the result is the same number."""
+    target = use.dtype(1) if use.operator == "CastLike" else use.attributes.get("to")
+    source = use.dtype(0)
+    return None if target is None or source is None else holds(as_dtype(target), source)
 
 
 def holds(target: DType, source: DType) -> Range | None:
@@ -215,7 +214,7 @@ DEMANDS: dict[str, dict[str, Demand]] = {
     "BitShift": {"Y": _shift},
     "BlackmanWindow": {"size": _SIZE},
     "Cast": {"input": _castable},
-    "CastLike": {"input": _like},
+    "CastLike": {"input": _castable},
     "CenterCropPad": {"shape": _SIZE},
     "ConstantOfShape": {"input": within(0, _SMALL)},
     "CumProd": {"axis": _axis},
@@ -315,10 +314,18 @@ def demands(model: ModelData) -> dict[Input, list[Demanded]]:
             for index, value in enumerate(node.inputs if known else ()):
                 demand = known.get(node.schema.input(index).name) if known is not None else None
                 if demand is not None and value is not None:
-                    for source in sources.of(value):
+                    inputs, casts = sources.of(value)
+                    for source in inputs:
                         moved = source is not value
-                        found.setdefault(source, []).append(Demanded(node, index, demand, moved))
+                        use = Demanded(node, index, demand, moved)
+                        kept = [Demanded(cast, 0, _kept_for(use), True) for cast in casts]
+                        found.setdefault(source, []).extend([use, *kept])
     return found
+
+
+def _kept_for(use: Demanded) -> Demand:
+    """The demand on what is cast for a use: that its numbers are kept, if not all numbers will do there."""
+    return lambda cast: _kept(cast) if use.range(cast.sizes) is not None else None
 
 
 def meet(one: Range, other: Range) -> Range:

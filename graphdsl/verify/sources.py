@@ -31,9 +31,10 @@ class Sources:
             for place, parameter in enumerate(body.inputs)
         }
 
-    def of(self, value: Value) -> list[Input]:
-        """The inputs of the model whose elements a value holds."""
+    def of(self, value: Value) -> tuple[list[Input], list[Node]]:
+        """The inputs of the model whose elements a value holds, and the casts on the way."""
         found: dict[Input, None] = {}
+        casts: list[Node] = []
         seen: set[Value] = set()
         stack = [value]
         while stack:
@@ -46,8 +47,10 @@ class Sources:
             elif current in self._bodies:
                 stack += _taken(*self._bodies[current])
             elif current.node is not None and not current.node.domain:
+                if current.node.op_type == "Cast":
+                    casts.append(current.node)
                 stack += _given(current.node, current)
-        return list(found)
+        return list(found), casts
 
 
 def _taken(node: Node, body: Graph, place: int) -> Iterator[Value]:

@@ -24,6 +24,14 @@ _WRITING = frozenset({"Scatter", "ScatterElements", "ScatterND"})
 _NEEDING_ELEMENTS = frozenset({"ReduceMax", "ReduceMin", "ReduceMean", "ArgMax", "ArgMin", "GlobalAveragePool"})
 
 
+def draws_numbers(node: Node, inputs: Sequence[Any]) -> bool:
+    """Whether a node draws numbers at random."""
+    if node.schema.domain:
+        return False
+    trains = node.schema.name == "Dropout" and len(inputs) > 2 and inputs[2] is not None and bool(np.any(inputs[2]))
+    return trains or node.schema.name in _RANDOM
+
+
 def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | None:
     """What a node does with these inputs that the standard does not define; None where it defines all.
 
@@ -32,8 +40,6 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
     name = node.schema.name
     if node.schema.domain:
         return None
-    if name in _RANDOM or (name == "Dropout" and len(inputs) > 2 and inputs[2] is not None and bool(np.any(inputs[2]))):
-        return f"the numbers that {name} draws"
     if name in ("Div", "Mod"):
         return _division(name, *inputs)
     if name in ("Cast", "CastLike"):

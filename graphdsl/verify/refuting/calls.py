@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 Hint: TypeAlias = "Callable[[Call], None]"
 """Chooses what a call of one operator leaves open."""
 
-_SIZES = (2, 3, 1, 4, 2, 3, 5, 0)
+_SIZES = (2, 3, 1, 4, 2, 3, 5, 1, 2, 3, 1, 4, 2, 3, 2, 0)
 """Sizes of new dimensions, the simplest first, the likely ones more than once."""
 
 
@@ -128,8 +128,10 @@ def sizes(choices: Choices, rank: int) -> Shape:
 
 
 def broadcastable(choices: Choices, shape: Shape) -> Shape:
-    """A shape that broadcasts with another one: most often the same, or one that does not make it larger."""
+    """A shape that broadcasts with another one: most often the same, at times one that makes it larger."""
     kind = choices.below(16)
+    if kind == 13 or (kind < 5 and 1 in shape and choices.one_in(3)):
+        return tuple(size(choices) if dim == 1 else dim for dim in shape)
     if kind < 5:
         return shape
     if kind < 7:
@@ -138,13 +140,11 @@ def broadcastable(choices: Choices, shape: Shape) -> Shape:
         return tuple(1 if choices.one_in(2) else dim for dim in shape)
     if kind < 12 and shape:  # a vector along one axis, as biases are
         axis = choices.below(len(shape))
-        along = size(choices) if choices.one_in(4) and shape[axis] == 1 else shape[axis]
+        along = size(choices) if shape[axis] == 1 and choices.one_in(2) else shape[axis]
         vector = tuple(along if place == axis else 1 for place in range(len(shape)))
         return vector[choices.below(axis + 1) :]
     if kind < 13:
         return ()
-    if kind < 14:
-        return tuple(size(choices) if dim == 1 else dim for dim in shape)
     return (size(choices), *shape) if kind < 15 else (1,) * (len(shape) + 1)
 
 
@@ -176,6 +176,9 @@ def axis_of(call: Call, rank: int) -> int:
 
 
 def axes_of(call: Call, rank: int) -> tuple[int, ...]:
-    """Some axes, each once."""
-    chosen = [axis for axis in call.choices.shuffled(range(rank)) if call.choices.below(2) == 0] or [0][:rank]
-    return tuple(axis - rank if call.choices.one_in(3) else axis for axis in chosen)
+    """Some axes, each once: any, or the last ones, as normalisations have them."""
+    choices = call.choices
+    if choices.one_in(3) and rank:
+        return tuple(range(-1 - choices.below(rank), 0))
+    chosen = [axis for axis in choices.shuffled(range(rank)) if choices.below(2) == 0] or [0][:rank]
+    return tuple(axis - rank if choices.one_in(3) else axis for axis in chosen)

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,16 +12,17 @@ from ... import schemas
 from ...building import build
 from ...building import input as new_input
 from ...dims import Dim
-from ...errors import GraphError, SignatureError, UnknownOperator
-from ...ir import Node
+from ...errors import GraphError, InferenceError, SignatureError, UnknownOperator
+from ...ir import Node, Value
 from ...models import Model
-from ...rewriting.matching import Matcher
+from ...renewal import called_again
+from ...rewriting.matching import Found, Matcher
 from ...rewriting.patterns import Captured, TracedPattern
 from ...rewriting.rules import Rule
 from ...tensor import Tensor
 from ...tensor.calling import ROOT
 from ...tensor.handle import Handle
-from ...types import DType, tensor_type
+from ...types import DType, may_be, tensor_type
 from ..arrays import ANY, Range, array
 from ..choices import Choices
 from ..ranges import Use, demand_of
@@ -41,9 +43,19 @@ class Instance(NamedTuple):
     traits: Mapping[str, str]
     """What is special about it, for the verdict: its dtype, rank and opset."""
     dtypes: str
-    """All dtypes of operators in it."""
+    """The dtypes of its operators, in order."""
+    form: tuple[Any, ...]
+    """What it looks like with and without the rule, whatever its sizes and numbers."""
+    keeps_types: bool
+    """Whether the outputs may have the types with the rule that they have without it, where all sizes are known."""
     chosen: bytes
     """The bytes that chose it, no more."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether some input has no elements."""
+        kinds = [innermost(value.type) for value in self.known.graph.inputs]
+        return any(kind is not None and 0 in (kind.shape or ()) for kind in kinds)
 
 
 class Misfit(NamedTuple):
@@ -114,12 +126,14 @@ class _Making:
         calls = [self._step(step) for step in plan.steps]
         self.known = self._part(plan)
         kind = choices.pick([None, None, None, None, _NAMED, _NAMED, _UNKNOWN, _UNRANKED])
-        self.vague = kind is not None and self._make_vague(plan, calls, kind)
+        self.vague = kind if kind is not None and self._make_vague(plan, calls, kind) else None
+        """What is not known of the inputs."""
         self.part = self._part(plan)
         self.dtype = next((leaf.dtype for leaf in plan.leaves), None)
         """The dtype of the first parameter."""
-        self.dtypes = " ".join(sorted({dtype.name for step in plan.steps for dtype in step.dtypes.values()}))
-        """All dtypes of operators."""
+        names = [dtype.name for step in plan.steps for dtype in step.dtypes.values()]
+        self.dtypes = " ".join(name for name, _ in groupby(names))
+        """All dtypes of operators, in order; equal ones in a row are one."""
 
     def _chosen_constants(self, plan: Plan) -> dict[Leaf, bool]:
         """Which parameters stand for constants: none, each by chance, all but the first, or all."""
@@ -282,7 +296,8 @@ class _Making:
         for leaf, tensor in kept[0].items():
             condition = innermost(leaf.variable.condition) if leaf.variable is not None else None
             conditioned = condition is not None and condition.shape is not None
-            if leaf not in self._arrays and leaf.label not in self.fixed and not conditioned:
+            less = not self._choices.flag()  # of one input less may be known than of another
+            if leaf not in self._arrays and leaf.label not in self.fixed and not conditioned and less:
                 self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, kind))
         self._results = {}
         try:
@@ -367,7 +382,7 @@ def _applied(
     names = ["result"] if len(traced.places) == 1 else [f"result_{place}" for place in traced.places]
     try:
         known = _model(made.known, names, traced, version)
-        before = known if not made.vague else _model(made.part, names, traced, version)
+        before = known if made.vague is None else _model(made.part, names, traced, version)
     except GraphError as error:
         return Misfit("no instance", _first(error))
     outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
@@ -377,12 +392,11 @@ def _applied(
         return Misfit("no match", matcher.reason)
     try:
         returned = rule.replacement(match, traced)
-    except (UnknownOperator, SignatureError) as error:
-        return Misfit("unwritable", f"at opset {version}: {_first(error)}")
     except Exception as error:
-        return Broken(
-            before, known, made.fixed, f"the rule's function fails: {type(error).__name__}: {_first(error)}", chosen
-        )
+        if isinstance(error, _UNWRITABLE) and _is_writable(rule, match, traced):
+            return Misfit("unwritable", f"at opset {version}: {_first(error)}")
+        said = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])  # a bare assert says nothing
+        return Broken(before, known, made.fixed, f"the rule's function fails: {said}", chosen)
     if returned is None:
         return Misfit("declined", "the rule declined")
     items = list(returned) if isinstance(returned, (tuple, list)) else [returned]
@@ -401,7 +415,45 @@ def _applied(
     kind = innermost(made.known[0].outputs[0].type)
     rank = len(kind.shape) if kind is not None and kind.shape is not None else None
     traits = {"dtypes": str(made.dtype), "ranks": str(rank), "opsets": str(version)}
-    return Instance(before, after, known, made.fixed, traits, made.dtypes, chosen)
+    sides = [tuple(node.schema.label for node in model.graph.nodes) for model in (before, after)]
+    form = (*sides, tuple(value.name for value in before.graph.inputs), made.vague)
+    keeps_types = _keeps_types(
+        known, after, {vague._v: plain._v for vague, plain in zip(inputs, made.known[1], strict=True)}
+    )
+    return Instance(before, after, known, made.fixed, traits, made.dtypes, form, keeps_types, chosen)
+
+
+def _keeps_types(known: Model, after: Model, plain: dict[Value, Value]) -> bool:
+    """Whether the second model's outputs may have the types of the first one's, on inputs of known sizes."""
+    values = dict(plain)
+    try:
+        for node in after.graph.nodes:
+            again = called_again(
+                node, [values.get(value, value) if value is not None else None for value in node.inputs]
+            )
+            values.update(zip(node.outputs, again.outputs, strict=True))
+    except InferenceError:
+        return False
+    pairs = zip(known.graph.outputs, after.graph.outputs, strict=True)
+    return all(may_be(values.get(new, new).type, old.type) for (_, old), (_, new) in pairs)
+
+
+_UNWRITABLE = (UnknownOperator, SignatureError)
+"""How a call fails that the opset in force does not have."""
+
+
+def _is_writable(rule: Rule, match: Found, traced: TracedPattern) -> bool:
+    """Whether what a rule's function calls fits some opset; else the calls are wrong, and not the opset."""
+    for version in range(schemas.NEWEST_OPSET, 6, -1):
+        with schemas.opset_forced(version):
+            try:
+                rule.replacement(match, traced)
+            except _UNWRITABLE:
+                continue
+            except Exception:
+                return True
+            return True
+    return False
 
 
 def _model(part: tuple[Node, list[Tensor]], names: Sequence[str], traced: TracedPattern, version: int) -> Model:

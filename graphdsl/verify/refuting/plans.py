@@ -36,7 +36,7 @@ _PREFERRED = (
         "uint32",
         "uint16",
     ),
-    "string",
+    *("string", "bfloat16"),
 )
 """Dtypes that instances have, the usual ones first; others only where nothing else is allowed."""
 
@@ -182,6 +182,9 @@ class _Classes(Generic[T]):
             place = self._parents[place]
         return place
 
+    def __contains__(self, place: Any) -> bool:
+        return place in self._parents
+
     def restrict(self, place: Any, allowed: frozenset[T] | None) -> None:
         root = self.find(place)
         self._parents.setdefault(root, root)
@@ -229,6 +232,9 @@ def _settle(plan: Plan, choices: Choices) -> None:
             dtypes.join((step, one), (step, other))
         if "to" in step.pattern.attributes and isinstance(step.pattern.attributes["to"], int):
             dtypes.restrict((step, "T2"), frozenset({as_dtype(step.pattern.attributes["to"])}))
+        for made in step.schema.outputs:
+            if (step, made.type_str) not in dtypes and made.types:  # an attribute decides, such as `to` of Cast
+                dtypes.restrict((step, made.type_str), _dtypes(_types(made.types), TENSOR))
     found: dict[Any, DType] = {}
     for root in dtypes.roots():
         allowed = dtypes.allowed.get(root, frozenset(_USUAL))

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import cycle, islice, zip_longest
+from itertools import cycle, islice
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,18 +24,19 @@ from .instances import Broken, Instance, Misfit, instance
 _BYTES = 96
 """How many choices an instance has; those beyond are the simplest."""
 
-_PROBES, _MOST_PROBES = 400, 1600
-"""Instances that are made before any is judged, to learn which choices make the rule fire; more where few do,
-or where they differ in many ways."""
+_PROBES, _FEWEST_PROBES, _MOST_PROBES = 3, 300, 1600
+"""Instances that are made before any is judged, to learn which choices make the rule fire: so many for each example,
+but at least so many; more where few do, or where they differ in many ways, up to so many."""
 
-_ENOUGH, _MANY = 12, 24
-"""How many instances that fire are enough; but of so many combinations of dtypes, more are looked for."""
+_ENOUGH, _FEWEST, _MANY = 0.4, 12, 24
+"""How many instances that fire are enough: a share of the examples, but at least so many; where there are many
+combinations of dtypes, more are looked for."""
 
-_DRAWS = 6
-"""Inputs drawn for one instance."""
+_SUSPECTS = 12
+"""How many instances are judged first that look wrong before they are."""
 
-_MOST = 90
-"""How many instances are judged where there are as many combinations of dtypes."""
+_DRAWS = 2
+"""Inputs drawn for one instance: few, for another instance shows more than another input, and costs hardly more."""
 
 _SHARES = {"float32": 6, "float64": 3, "float16": 3}
 """How many turns dtypes have, where others have one."""
@@ -94,9 +95,10 @@ def rule(
         raise RuleError(f"verify.rule takes a rule made by @gd.rule, got {rule!r}" + at(caller()))
     versions = _versions(rule, opsets)
     verdict = Verdict(f"rule {rule.name!r}")
-    fitting = _probe(rule, versions, verdict, seed)
+    fitting = _probe(rule, versions, verdict, examples, seed)
     run = _Run(rule, versions, verdict, without)
-    count = max(1, examples // _DRAWS, min(len(fitting) * examples // 200, _MOST))
+    combinations = len({found.dtypes for found in fitting})
+    count = max(1, examples // _DRAWS, min(combinations, 2 * examples))
     for number, raw in enumerate(_mixed(fitting, count)):
         found = run.judged(raw, seed + number)
         if found is not None:
@@ -130,8 +132,19 @@ def _versions(rule: Rule, opsets: Iterable[int] | None) -> list[int]:
     return sorted(kinds.values(), key=lambda version: (abs(version - schemas.DEFAULT_OPSET), version))
 
 
-def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> dict[str, list[bytes]]:
-    """Choices on which the rule fires, by the dtypes that they choose.
+class _Fitting(NamedTuple):
+    """Choices on which a rule fires, and what is looked at to judge some of many."""
+
+    raw: bytes
+    dtypes: str
+    form: Any
+    """What instances that look alike have in common."""
+    suspect: bool
+    """Whether the types alone say that the rule is wrong, or it fails."""
+
+
+def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, examples: int, seed: int) -> list[_Fitting]:
+    """Choices on which the rule fires.
 
     Raises:
         Unfired: it fires on none.
@@ -139,18 +152,25 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
     random = np.random.default_rng(seed)
     stages: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
-    fitting: dict[str, list[bytes]] = {}
+    fitting: list[_Fitting] = []
+    combinations: set[str] = set()
+    least, enough = max(_FEWEST_PROBES, _PROBES * examples), max(_FEWEST, _ENOUGH * examples)
     for number in range(_MOST_PROBES):
-        if number >= _PROBES and stages["fired"] >= _ENOUGH and len(fitting) <= _MANY:
+        is_enough = number >= least and stages["fired"] >= enough and len(combinations) <= _MANY
+        if is_enough or sum(found.suspect for found in fitting) >= _SUSPECTS:
             break
         raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
         found = instance(rule, versions, raw)
         stage = found.stage if isinstance(found, Misfit) else "fired"
         stages[stage] += 1
-        if isinstance(found, Misfit):
-            reasons.setdefault(stage, Counter())[found.reason] += 1
-        else:
-            fitting.setdefault(found.dtypes if isinstance(found, Instance) else "broken", []).append(raw)
+        match found:
+            case Misfit():
+                reasons.setdefault(stage, Counter())[found.reason] += 1
+            case Broken():
+                fitting.append(_Fitting(raw, "", None, True))
+            case Instance():
+                combinations.add(found.dtypes)
+                fitting.append(_Fitting(raw, found.dtypes, (found.form, found.is_empty), not found.keeps_types))
     verdict.tried["instances"] = stages
     if not fitting:
         said = [f"  {stage} ({count})" + _most(reasons.get(stage)) for stage, count in stages.most_common()]
@@ -163,15 +183,26 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, seed: int) -> 
     return fitting
 
 
-def _mixed(fitting: dict[str, list[bytes]], count: int) -> list[bytes]:
-    """Some of the choices, in turn of their dtypes, floats alone more often; where they are few, each several times."""
-    parts = [
-        found[start :: _SHARES.get(dtype, 1)]
-        for dtype, found in fitting.items()
-        for start in range(_SHARES.get(dtype, 1))
-    ]
-    found = [raw for turn in zip_longest(*parts) for raw in turn if raw is not None]
-    return list(islice(cycle(found), count))
+def _mixed(fitting: Sequence[_Fitting], count: int) -> list[bytes]:
+    """Some of the choices: first some suspects, then others in turn of their dtypes; few come several times each.
+
+    Floats have more turns. Of one combination of dtypes, those come first whose form is rare among all.
+    """
+    suspects = [found.raw for found in fitting if found.suspect]
+    alike: Counter[Any] = Counter()
+    ranked: dict[str, list[tuple[int, bytes]]] = {}
+    for found in fitting:
+        if not found.suspect:
+            ranked.setdefault(found.dtypes, []).append((alike[found.form], found.raw))
+            alike[found.form] += 1
+    turns: list[tuple[int, int, bytes]] = []
+    for dtypes, given in ranked.items():
+        share = max((_SHARES.get(name, 1) for name in dtypes.split()), default=1)
+        for place, (_, raw) in enumerate(sorted(given, key=lambda item: item[0])):
+            turns.append((place // share, place % share, raw))
+    turns.sort(key=lambda turn: turn[:2])
+    chosen = islice(cycle([raw for *_, raw in turns]), count) if turns else ()
+    return [*suspects[: _SUSPECTS if turns else count], *chosen]
 
 
 def _most(reasons: Counter[str] | None) -> str:
@@ -200,9 +231,10 @@ class _Run:
             self._verdict.tried.setdefault(name, Counter())[value] += 1
         floats = "float" in made[0].dtypes  # what is special for integers is the same for nearly all kinds
         others = [kind for kind in kinds(self._without) if kind != ORDINARY]
-        turn = self._turns[floats]
-        self._turns[floats] += 1
-        for kind in (ORDINARY, others[turn % len(others)]):
+        special = others[self._turns[floats] % len(others)]
+        if not made[0].is_empty:
+            self._turns[floats] += 1
+        for kind in (ORDINARY, special):
             found = self._searched(made, kind, examples=_DRAWS // 2, seed=number, roundings=True)
             if found is not None:
                 return found

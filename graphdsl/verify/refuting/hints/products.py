@@ -23,7 +23,7 @@ def _factors(call: Call, left: int, right: int) -> None:
         inner = one[-1] if one else 1
         kind = choices.below(6)
         outer = size(choices)
-        batch = one[:-2] if kind in (2, 3) else ()
+        batch = one[:-2] if kind in (2, 3) else (outer,) if kind == 4 and choices.one_in(2) else ()
         call.shapes[right] = (
             (inner,) if kind == 5 else (*batch, inner, one[-2] if len(one) > 1 and kind in (0, 2) else outer)
         )
