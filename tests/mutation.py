@@ -48,6 +48,12 @@ def mutants(*rules: gd.Rule) -> list[Mutant]:
     return list(found.values())
 
 
+def changed(rule: gd.Rule) -> list[str]:
+    """The names of the functions that are changed for a rule."""
+    assert isinstance(rule.function, FunctionType)
+    return [source.__name__ for source in (rule.function, *_called(rule.function))]
+
+
 def _tree(function: FunctionType) -> ast.Module:
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     (definition,) = tree.body

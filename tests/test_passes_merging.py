@@ -77,6 +77,13 @@ MERGED = [
         ["y = Relu(x)"],
     ),
     (
+        R.squeeze_of_unsqueeze,
+        "float[1,3,1] x",
+        "float[1,3,1] y",
+        "a = Constant<value_ints=[0, -1]>() u = Squeeze(x, a) v = Unsqueeze(u, a) y = Relu(v)",
+        ["y = Relu(x)"],
+    ),
+    (
         R.merge_casts,
         "int32[3] x",
         "float[3] y",

@@ -63,8 +63,8 @@ def reshape_of_squeeze(x: Tensor, shape: Tensor, **attrs: Any) -> Tensor | None:
 
 @rule(lambda x, a, b: any_of(op.Squeeze(op.Unsqueeze(x, a), b), op.Unsqueeze(op.Squeeze(x, a), b)))
 def squeeze_of_unsqueeze(x: Tensor, a: Tensor, b: Tensor) -> Tensor | None:
-    """Squeeze and Unsqueeze of the same axes are nothing."""
-    if a.value is None or b.value is None or a.value.tolist() != b.value.tolist() or (a.value < 0).any():
+    """Squeeze and Unsqueeze of the same axes are nothing; both count from the end of the larger shape."""
+    if a.value is None or b.value is None or a.value.tolist() != b.value.tolist():
         return None
     return x
 

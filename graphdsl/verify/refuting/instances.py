@@ -125,9 +125,8 @@ class _Making:
         self._constant = self._chosen_constants(plan)
         calls = [self._step(step) for step in plan.steps]
         self.known = self._part(plan)
-        kind = choices.pick([None, None, None, None, _NAMED, _NAMED, _UNKNOWN, _UNRANKED])
-        self.vague = kind if kind is not None and self._make_vague(plan, calls, kind) else None
-        """What is not known of the inputs."""
+        self.vague = self._make_vague(plan, calls) if choices.flag() else frozenset()
+        """What is not known of inputs."""
         self.part = self._part(plan)
         self.dtype = next((leaf.dtype for leaf in plan.leaves), None)
         """The dtype of the first parameter."""
@@ -289,24 +288,26 @@ class _Making:
         inputs = [leaf for leaf in plan.leaves if leaf not in self._arrays and leaf in self._tensors]
         return root, [self._tensors[leaf] for leaf in inputs]
 
-    def _make_vague(self, plan: Plan, calls: Sequence[Mapping[str, Any]], kind: str) -> bool:
-        """Make everything anew on inputs of which less is known; False where operators then refuse it."""
+    def _make_vague(self, plan: Plan, calls: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+        """Make everything anew on inputs of which less is known, of each something else; none if operators refuse."""
         kept = self._tensors, self._results
+        used = set()
         self._tensors = dict(self._tensors)
         for leaf, tensor in kept[0].items():
             condition = innermost(leaf.variable.condition) if leaf.variable is not None else None
             conditioned = condition is not None and condition.shape is not None
-            less = not self._choices.flag()  # of one input less may be known than of another
-            if leaf not in self._arrays and leaf.label not in self.fixed and not conditioned and less:
-                self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, kind))
+            how = self._choices.pick([_NAMED, None, _UNKNOWN, _NAMED, _UNRANKED])
+            if how and leaf not in self._arrays and leaf.label not in self.fixed and not conditioned:
+                self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, how))
+                used.add(how)
         self._results = {}
         try:
             for step, attributes in zip(plan.steps, calls, strict=True):
                 self._call(step, attributes)
         except GraphError:  # what only known sizes allow
             self._tensors, self._results = kept
-            return False
-        return True
+            return frozenset()
+        return frozenset(used)
 
 
 _NAMED, _UNKNOWN, _UNRANKED = "named sizes", "unknown sizes", "unknown ranks"
@@ -382,7 +383,7 @@ def _applied(
     names = ["result"] if len(traced.places) == 1 else [f"result_{place}" for place in traced.places]
     try:
         known = _model(made.known, names, traced, version)
-        before = known if made.vague is None else _model(made.part, names, traced, version)
+        before = known if not made.vague else _model(made.part, names, traced, version)
     except GraphError as error:
         return Misfit("no instance", _first(error))
     outputs = {name: Tensor(root.outputs[place]) for name, place in zip(names, traced.places, strict=True)}
@@ -417,9 +418,8 @@ def _applied(
     traits = {"dtypes": str(made.dtype), "ranks": str(rank), "opsets": str(version)}
     sides = [tuple(node.schema.label for node in model.graph.nodes) for model in (before, after)]
     form = (*sides, tuple(value.name for value in before.graph.inputs), made.vague)
-    keeps_types = _keeps_types(
-        known, after, {vague._v: plain._v for vague, plain in zip(inputs, made.known[1], strict=True)}
-    )
+    plain = {less._v: more._v for less, more in zip(inputs, made.known[1], strict=True) if less is not more}
+    keeps_types = _keeps_types(known, after, plain)
     return Instance(before, after, known, made.fixed, traits, made.dtypes, form, keeps_types, chosen)
 
 
@@ -427,7 +427,7 @@ def _keeps_types(known: Model, after: Model, plain: dict[Value, Value]) -> bool:
     """Whether the second model's outputs may have the types of the first one's, on inputs of known sizes."""
     values = dict(plain)
     try:
-        for node in after.graph.nodes:
+        for node in after.graph.nodes if plain else ():
             again = called_again(
                 node, [values.get(value, value) if value is not None else None for value in node.inputs]
             )

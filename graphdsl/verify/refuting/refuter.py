@@ -24,7 +24,7 @@ from .instances import Broken, Instance, Misfit, instance
 _BYTES = 96
 """How many choices an instance has; those beyond are the simplest."""
 
-_PROBES, _FEWEST_PROBES, _MOST_PROBES = 3, 300, 1600
+_PROBES, _FEWEST_PROBES, _MOST_PROBES = 1, 400, 1600
 """Instances that are made before any is judged, to learn which choices make the rule fire: so many for each example,
 but at least so many; more where few do, or where they differ in many ways, up to so many."""
 
