@@ -24,9 +24,11 @@ from .instances import Broken, Instance, Misfit, instance
 _BYTES = 96
 """How many choices an instance has; those beyond are the simplest."""
 
-_PROBES, _FEWEST_PROBES, _MOST_PROBES = 1, 400, 1600
-"""Instances that are made before any is judged, to learn which choices make the rule fire: so many for each example,
-but at least so many; more where few do, or where they differ in many ways, up to so many."""
+_PROBES = 4
+"""How many instances are made for each example before any is judged, to learn which choices make the rule fire."""
+
+_FEWEST_PROBES, _USUAL_PROBES, _MOST_PROBES = 200, 800, 1600
+"""But at least so many, and no more than the second number, but where few fire or where they differ in many ways."""
 
 _ENOUGH, _FEWEST, _MANY = 0.4, 12, 24
 """How many instances that fire are enough: a share of the examples, but at least so many; where there are many
@@ -154,7 +156,8 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, examples: int,
     reasons: dict[str, Counter[str]] = {}
     fitting: list[_Fitting] = []
     combinations: set[str] = set()
-    least, enough = max(_FEWEST_PROBES, _PROBES * examples), max(_FEWEST, _ENOUGH * examples)
+    least = min(max(_FEWEST_PROBES, _PROBES * examples), _USUAL_PROBES)
+    enough = max(_FEWEST, _ENOUGH * examples)
     for number in range(_MOST_PROBES):
         is_enough = number >= least and stages["fired"] >= enough and len(combinations) <= _MANY
         if is_enough or sum(found.suspect for found in fitting) >= _SUSPECTS:
