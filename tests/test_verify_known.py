@@ -171,6 +171,12 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         REFERENCE,
     ),
     (
+        "Cast of a -0.0 of 8 bits",
+        lambda x: op.Cast(x, to=gd.bool),
+        [np.array([-0.0]).astype(gd.float8e4m3fn.numpy)],
+        REFERENCE,
+    ),
+    (
         "Cast of float8e5m2",
         lambda x: op.Cast(x, to=gd.float8e5m2),
         [np.array([np.inf]).astype(gd.float8e5m2.numpy)],

@@ -290,6 +290,14 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         RUNTIME,
+        "ONNX Runtime: Cast of a -0.0 of 8 bits to bool is True",
+        "Cast CastLike",
+        VALUES,
+        "float8e4m3fn float8e5m2",
+        lambda o: o.gives == "bool" and (np.signbit(o.x.astype(np.float64)) & (o.x.astype(np.float64) == 0)).any(),
+    ),
+    fault(
+        RUNTIME,
         "ONNX Runtime: Cast of float8e5m2 to itself keeps infinities",
         "Cast CastLike",
         INFINITIES,
