@@ -105,7 +105,7 @@ _wrong(
 _wrong(
     "a cast that loses the sign",
     lambda x, a, b: op.Cast(op.Cast(x, to=a), to=b),
-    lambda x, a, b: op.Cast(x, to=b) if x.dtype is gd.int16 and a in (gd.uint16.code, gd.uint32.code) else None,
+    lambda x, a, b: op.Cast(x, to=b) if x.dtype.kind == "int" and a in (gd.uint16.code, gd.uint64.code) else None,
 )
 
 _right("commutation", lambda x, y: x + y, lambda x, y: y + x)
