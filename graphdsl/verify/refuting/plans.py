@@ -222,7 +222,7 @@ def _settle(plan: Plan, choices: Choices) -> None:
         Contradiction: some place allows none.
     """
     places = [place for step in plan.steps for place in _places(step)]
-    forms = _classes(places, _forms)
+    forms = _classes(places, lambda types, key: _forms(types))
     formed_so = {root: _picked(choices, sorted(allowed), 6) for root, allowed in forms.allowed.items()}
     in_form = {key: formed_so.get(forms.find(key), TENSOR) for key, *_ in places}
     dtypes = _classes(places, lambda types, key: _dtypes(types, in_form[key]))
@@ -297,10 +297,12 @@ def _types(texts: frozenset[str]) -> frozenset[Type]:
 
 
 @cache
-def _forms(types: frozenset[Type] | None, key: Any) -> frozenset[Form] | None:
+def _forms(types: frozenset[Type] | None) -> frozenset[Form] | None:
+    """The forms of types."""
     return None if types is None else frozenset(map(form_of, types))
 
 
+@cache
 def _dtypes(types: frozenset[Type] | None, form: Form) -> frozenset[DType] | None:
     """The dtypes of types of a form."""
     if types is None:

@@ -1,7 +1,7 @@
 """`verify.rule`: instances of a rule's pattern, judged with and without the rule."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 from time import monotonic
@@ -98,7 +98,7 @@ def rule(
     versions = _versions(rule, opsets)
     verdict = Verdict(f"rule {rule.name!r}")
     fitting = _probe(rule, versions, verdict, examples, seed)
-    run = _Run(rule, versions, verdict, without)
+    run = _Run(rule, versions, verdict, without, {found.raw: found.made for found in fitting})
     combinations = len({found.dtypes for found in fitting})
     count = max(1, examples // _DRAWS, min(combinations, 2 * examples))
     for number, raw in enumerate(_mixed(fitting, count)):
@@ -141,6 +141,8 @@ class _Fitting(NamedTuple):
     dtypes: str
     form: Any
     """What instances that look alike have in common."""
+    made: Instance | Broken
+    """What they make."""
     suspect: bool
     """Whether the types alone say that the rule is wrong, or it fails."""
 
@@ -170,10 +172,10 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, examples: int,
             case Misfit():
                 reasons.setdefault(stage, Counter())[found.reason] += 1
             case Broken():
-                fitting.append(_Fitting(raw, "", None, True))
+                fitting.append(_Fitting(raw, "", None, found, True))
             case Instance():
                 combinations.add(found.dtypes)
-                fitting.append(_Fitting(raw, found.dtypes, (found.form, found.is_empty), not found.keeps_types))
+                fitting.append(_Fitting(raw, found.dtypes, (found.form, found.is_empty), found, not found.keeps_types))
     verdict.tried["instances"] = stages
     if not fitting:
         said = [f"  {stage} ({count})" + _most(reasons.get(stage)) for stage, count in stages.most_common()]
@@ -215,7 +217,16 @@ def _most(reasons: Counter[str] | None) -> str:
 class _Run:
     """The instances of a rule that are judged."""
 
-    def __init__(self, rule: Rule, versions: Sequence[int], verdict: Verdict, without: Sequence[str]) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        versions: Sequence[int],
+        verdict: Verdict,
+        without: Sequence[str],
+        made: Mapping[bytes, Instance | Broken],
+    ) -> None:
+        self._made = made
+        """Instances that were made already, by the choices."""
         self._rule = rule
         self._without = without
         self._versions = versions
@@ -275,7 +286,7 @@ class _Run:
     def _instance(self, raw: bytes) -> Any:
         known = self._known.get(raw)
         if known is None:
-            made = instance(self._rule, self._versions, raw)
+            made = self._made.get(raw) or instance(self._rule, self._versions, raw)
             known = (made, Judge(ModelSide(made.before), ModelSide(made.after))) if isinstance(made, Instance) else made
             self._known[raw] = known
         return known
