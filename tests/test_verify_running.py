@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 import graphdsl as gd
-from graphdsl import op, verify
+from graphdsl import op, schemas, verify
 from graphdsl.apart import POOL, Worker
 from graphdsl.verify import interpreters
 
@@ -128,11 +128,15 @@ def test_an_unknown_witness_is_refused() -> None:
 
 
 def agreeing(name: str, witness: str) -> int:
-    """How many runs of an operator by NumPy or torch were compared with the runtime or the reference."""
-    dtypes = ["float32", "int32", "bool", "int8"]
-    examples = 4 if settings.default.max_examples < 100 else 200
+    """How many runs of an operator by NumPy or torch were compared with the runtime, or with the reference."""
+    first = schemas.since("", name)[0]
     found = verify.campaign(
-        [name], dtypes=dtypes, examples=examples, witnesses=("unoptimised", witness), executor=verify.InProcess()
+        [name],
+        dtypes=["float32", "int32", "bool", "int8"],
+        opsets=[max(first, schemas.DEFAULT_OPSET)],
+        examples=4 if settings.default.max_examples < 100 else 200,
+        witnesses=("reference" if first > 26 else "unoptimised", witness),
+        executor=verify.InProcess(),
     )
     assert [f"{result.task}: {result.reason}\n{result.repro}" for result in found.findings] == []
     return sum(result.ran.get(witness, 0) for result in found.results)
