@@ -113,6 +113,8 @@ class Worker:
         if not ready:
             os.kill(self._fork, signal.SIGKILL)
         kind, value = self._receive()
+        while not ready and kind != "died":  # an answer that came too late would be taken for the next one
+            kind, value = self._receive()
         if kind != "died":
             return value
         self._known.clear()

@@ -1,8 +1,11 @@
 """Models run apart: what comes of a run, of a crash, of running out of time or memory."""
 
 import os
+import select
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -120,6 +123,21 @@ def test_a_worker_that_is_killed_from_outside_is_replaced() -> None:
         os.kill(worker._keeper.pid, signal.SIGKILL)
         worker._keeper.wait()
     assert verify.run(model, {"a": [7], "b": [2]}) == {"c": np.array([3])}
+
+
+def test_an_answer_that_comes_as_time_is_up_is_not_that_of_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = quotient()
+    assert verify.run(model, {"a": [7], "b": [2]}) == {"c": np.array([3])}
+
+    def late(*ends: Any) -> Any:
+        select.select(*ends)
+        return [], [], []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("graphdsl.apart.select", SimpleNamespace(select=late))
+        assert verify.run(model, {"a": [8], "b": [2]}, seconds=5) == verify.Crash("more than 5 s")
+    for number in (9, 11, 13):
+        assert verify.run(model, {"a": [number], "b": [1]}) == {"c": np.array([number])}
 
 
 def test_an_unknown_witness_is_refused() -> None:
