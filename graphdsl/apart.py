@@ -158,9 +158,12 @@ class Pool:
         """The outputs of a model in order, or why there are none."""
         worker = self._take(limits.memory)
         try:
-            return worker.run(job, feeds, limits.seconds)
-        finally:
-            self._give_back(worker)
+            found = worker.run(job, feeds, limits.seconds)
+        except BaseException:  # an answer may be on its way, which the next run would take for its own
+            worker.close()
+            raise
+        self._give_back(worker)
+        return found
 
     def _take(self, memory: int) -> Worker:
         with self._lock:

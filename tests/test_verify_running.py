@@ -140,6 +140,19 @@ def test_an_answer_that_comes_as_time_is_up_is_not_that_of_the_next_run(monkeypa
         assert verify.run(model, {"a": [number], "b": [1]}) == {"c": np.array([number])}
 
 
+def test_the_answer_to_a_run_that_was_interrupted_is_not_that_of_the_next_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*ends: Any) -> Any:
+        raise KeyboardInterrupt
+
+    model = quotient()
+    with monkeypatch.context() as patch:
+        patch.setattr("graphdsl.apart.select", SimpleNamespace(select=interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            verify.run(model, {"a": [8], "b": [2]})
+    for number in (9, 11):
+        assert verify.run(model, {"a": [number], "b": [1]}) == {"c": np.array([number])}
+
+
 def test_an_unknown_witness_is_refused() -> None:
     with pytest.raises(gd.SignatureError, match=r"there is no witness 'referenec'; did you mean 'reference'\?"):
         verify.run(quotient(), {"a": [7], "b": [2]}, "referenec")
