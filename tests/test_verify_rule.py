@@ -373,3 +373,11 @@ def test_runs_without_the_type_gate() -> None:
     assert found.judgement.reason.startswith("shape ")
     found = refuted(rule(lambda x, y: x < y, lambda x, y: op.Cast(x < y, to=gd.uint8)))
     assert found.judgement.reason == "uint8 instead of bool"
+
+
+def test_what_is_a_flag_is_given_nothing_else() -> None:
+    """A cast with `saturate=2` gives what memory held."""
+    from graphdsl.passes import rules
+
+    for seed in (1004, 1005, 1006):
+        assert verify.rule(rules.cast_like_known, seed=seed).judged > 20

@@ -46,6 +46,17 @@ _CODES = [as_dtype(name).code for name in ("float32", "float64", "int64", "int32
 """What these are given, as far as the operator takes it."""
 
 
+_FLAGS = frozenset(
+    {
+        *("saturate", "keepdims", "select_last_index", "ceil_mode", "count_include_pad", "exclusive", "reverse"),
+        *("largest", "sorted", "center_point_box", "align_corners", "antialias", "exclude_outside", "inverse"),
+        *("onesided", "fmod", "allowzero", "periodic", "upper", "noop_with_empty_axes", "is_causal", "interleaved"),
+        *("detect_negative", "detect_positive", "unidirectional", "input_forget", "training_mode", "new_axis"),
+    }
+)
+"""Attributes that are 0 or 1; with another number, a cast of ONNX Runtime leaves what memory held."""
+
+
 def is_elementwise(schema: Schema) -> bool:
     """Whether an operator is taken for elementwise: there is no hint of it."""
     return bool(schema.domain) or schema.name not in HINTS
@@ -80,7 +91,7 @@ def _guess(call: Call, name: str) -> Any:
             codes = {kind.dtype.code for kind in kinds if isinstance(kind, TensorType)}
             return choices.pick([code for code in _CODES if code in codes] or [1])
         case AttributeProto.INT:
-            return choices.pick([1, 0, 2])
+            return choices.pick([1, 0] if name in _FLAGS else [1, 0, 2])
         case AttributeProto.FLOAT:
             usual = from_attribute(spec.default) if spec.default is not None else 1.0
             return choices.pick([usual, 0.5, 2.0, 0.1, -1.0, 0.0, 1.0])
