@@ -128,6 +128,10 @@ def give_name(value: Value, name: str) -> None:
         )
 
 
+named_tuple = tuple.__new__
+"""Makes a named tuple of all its fields at once, `named_tuple(NodeInfo, (...))`, in half the time its class takes."""
+
+
 class Reference(NamedTuple):
     """The value of a node's attribute inside a function: the function's attribute `name` (`ref_attr_name`)."""
 

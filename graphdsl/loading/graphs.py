@@ -35,6 +35,7 @@ from ..ir import (
     Reference,
     Value,
     make_node,
+    named_tuple,
 )
 from ..messages import imported
 from ..models import Model
@@ -57,9 +58,6 @@ _PLAIN_FIELDS: dict[int, str] = {
 
 _SHORT = 512
 """Attributes of fewer bytes than this are read once for all nodes that have them."""
-
-_new = tuple.__new__
-"""Makes a named tuple of all its fields at once, in half the time that its class takes."""
 
 _NOWHERE = "neither an input, an initializer nor made by a node"
 
@@ -230,7 +228,7 @@ class Loader:
             attributes = self._attributes(proto, None) if proto.attribute else NO_ATTRIBUTES
             if attributes is None:
                 break
-            kept = _new(Kept, (proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True))
+            kept = named_tuple(Kept, (proto.SerializeToString(), attributes, names, tuple(proto.output[:]), True))
             made.append(self._node(proto, inputs, kept, trace, scope))
         made += [self._node_with_bodies(proto, trace, scope) for proto in in_order(waiting[len(made) :])]
         return tuple(made)
@@ -303,7 +301,7 @@ class Loader:
             metadata = tuple([(entry.key, entry.value) for entry in proto.metadata_props])
             info = NodeInfo(name, doc, metadata)
         else:
-            info = _new(NodeInfo, (name, doc, (), kept, None))
+            info = named_tuple(NodeInfo, (name, doc, (), kept, None))
         node = make_node(schema, inputs, attributes, (None,) * len(outputs), trace, None, info, LoadedValue)
         values = scope.values
         for value in node.outputs:

@@ -17,6 +17,7 @@ from ..ir import (
     Value,
     adopt_origin,
     make_node,
+    named_tuple,
     next_order,
     node_metadata,
 )
@@ -34,9 +35,6 @@ from .patterns import TracedPattern, makers
 from .writing import Recipe
 
 M = TypeVar("M", bound=ModelData)
-
-_new = tuple.__new__
-"""Makes a named tuple as its class would, in half the time."""
 
 _MOST_SWEEPS = 50
 _FIRINGS_PER_NODE = 8
@@ -79,7 +77,7 @@ class Skip(NamedTuple):
 _Maker = tuple[str, "_Maker | None"]
 """The firing that made a node: the rule's name, and the firing before it in the unbroken chain that it ends."""
 
-_Table = Mapping[tuple[str, str], list[tuple[Applicable, TracedPattern]]]
+_Table = dict[tuple[str, str], list[tuple[Applicable, TracedPattern]]]
 """The rules by the operators that their roots are, as written at an opset."""
 
 
@@ -157,7 +155,9 @@ class Engine:
     def firings(self) -> tuple[Firing, ...]:
         """What fired, in order."""
         label = self.lineage.label
-        return tuple([_new(Firing, (name, tuple(map(label, values)), site)) for name, values, site in self._fired])
+        return tuple(
+            [named_tuple(Firing, (name, tuple(map(label, values)), site)) for name, values, site in self._fired]
+        )
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
@@ -172,8 +172,7 @@ class Engine:
         table = self._tables.get(version)
         if table is not None:
             return table
-        made: dict[tuple[str, str], list[tuple[Applicable, TracedPattern]]] = {}
-        table = self._tables[version] = made
+        table = self._tables[version] = {}
         for item in self._rules:
             found = item.recipe.at(version)
             if isinstance(found, GraphError):
@@ -181,7 +180,7 @@ class Engine:
                 self._unwritable[item.name, reason] = Skip(item.name, (), reason)
                 continue
             for key in dict.fromkeys((root.schema.domain, name) for root in found.roots for name in sorted(root.names)):
-                made.setdefault(key, []).append((item, found))
+                table.setdefault(key, []).append((item, found))
         return table
 
     # One sweep
@@ -395,8 +394,8 @@ class Engine:
             metadata = node_metadata(node) if node.info is not None else ()
             for new in made:
                 self._makers[new] = maker
-                origin = _new(Origin, (item.name, new.site))
-                adopt_origin(new, node.site or new.site, _new(NodeInfo, ("", "", metadata, None, origin)))
+                origin = named_tuple(Origin, (item.name, new.site))
+                adopt_origin(new, node.site or new.site, named_tuple(NodeInfo, ("", "", metadata, None, origin)))
             if self._allowed is not None:
                 self._allowed.update(made)
         self.lineage.replace(node, found, made)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from ..ir import Node, Reference, Value, constant_array
+from ..ir import Node, Reference, Value, constant_array, named_tuple
 from ..schemas import Schema
 from ..types import Type
 from .conditions import fits, literal_fits, same_attribute, same_constant
@@ -17,10 +17,6 @@ from .patterns import Captured, Literal, Made, NodePattern, Pattern, TracedPatte
 
 MOST_STEPS = 20_000
 """Comparisons at one place before a pattern is given up as too ambiguous."""
-
-
-_new = tuple.__new__
-"""Makes a named tuple as its class would, in half the time."""
 
 
 class Found(NamedTuple):
@@ -134,7 +130,7 @@ class Matcher:
         bindings = {}
         for label in self._pattern.variables:
             bindings[label] = bound.get(label)
-        return _new(Found, (root, bindings, tuple(interior)))
+        return named_tuple(Found, (root, bindings, tuple(interior)))
 
     def _retreat(self) -> _Goals:
         """The goals of the other way remembered last, with what was bound since forgotten."""
