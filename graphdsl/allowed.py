@@ -123,7 +123,10 @@ def _at(versions: Mapping[int, Values] | None, since: int) -> Values | None:
 
 def allowed_values(domain: str, operator: str, attribute: str, since: int) -> Values | None:
     """The values of an attribute of the operator version of opset `since`; None where any will do."""
-    listed = _at(_DOMAINS.get(domain, {}).get(operator, {}).get(attribute), since)
+    operators = _DOMAINS.get(domain)
+    if operators is None or operator not in operators:  # nearly all
+        return None
+    listed = _at(operators[operator].get(attribute), since)
     if listed is None:
         return None
     return (*listed, *(_at(_PRACTICE.get((domain, operator, attribute)), since) or ()))
@@ -131,9 +134,6 @@ def allowed_values(domain: str, operator: str, attribute: str, since: int) -> Va
 
 def objection(domain: str, operator: str, attribute: str, since: int, value: object) -> str | None:
     """What is wrong with an attribute's value, or an item of it; None where it is allowed."""
-    listed = _DOMAINS.get(domain)
-    if listed is None or operator not in listed:  # nearly all
-        return None
     allowed = allowed_values(domain, operator, attribute, since)
     if allowed is None:
         return None

@@ -45,7 +45,7 @@ def with_bodies(schema: Schema, inputs: Sequence[Any], keywords: Mapping[str, An
         BuildError: a body is no callable, or returns no tensors.
         SignatureError: a body is missing, or the inputs do not fit the attributes.
     """
-    names = _BODIES.get((schema.domain, schema.name)) if schema.may_have_bodies else None
+    names = _BODIES.get((schema.domain, schema.name))
     if names is None:
         return inputs, keywords
     taken = dict(keywords)
