@@ -158,11 +158,12 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, examples: int,
     reasons: dict[str, Counter[str]] = {}
     fitting: list[_Fitting] = []
     combinations: set[str] = set()
+    suspects = 0
     least = min(max(_FEWEST_PROBES, _PROBES * examples), _USUAL_PROBES)
     enough = max(_FEWEST, _ENOUGH * examples)
     for number in range(_MOST_PROBES):
         is_enough = number >= least and stages["fired"] >= enough and len(combinations) <= _MANY
-        if is_enough or sum(found.suspect for found in fitting) >= _SUSPECTS:
+        if is_enough or suspects >= _SUSPECTS:
             break
         raw = b"" if not number else random.integers(0, 256, _BYTES, dtype=np.uint8).tobytes()
         found = instance(rule, versions, raw)
@@ -172,9 +173,11 @@ def _probe(rule: Rule, versions: Sequence[int], verdict: Verdict, examples: int,
             case Misfit():
                 reasons.setdefault(stage, Counter())[found.reason] += 1
             case Broken():
+                suspects += 1
                 fitting.append(_Fitting(raw, "", None, found, True))
             case Instance():
                 combinations.add(found.dtypes)
+                suspects += not found.keeps_types
                 fitting.append(_Fitting(raw, found.dtypes, (found.form, found.is_empty), found, not found.keeps_types))
     verdict.tried["instances"] = stages
     if not fitting:
