@@ -84,11 +84,10 @@ class _FunctionMaker:
         for name, value in keywords.items():
             spec = self._interface.attributes.get(name)
             reference = getattr(value, "reference", None)
-            if isinstance(
-                reference, Reference
-            ):  # an attribute of the function around: traced for what that is traced for
+            if isinstance(reference, Reference):  # of the function around: this one is traced for the value there
                 bound = (current_trace().bound or {}).get(reference.name)
-                values.update({name: bound} if bound is not None else {})
+                if bound is not None:
+                    values[name] = bound
             elif spec is not None and value is not None:
                 value = values[name] = self._attribute(spec, value)
             attributes[name] = value

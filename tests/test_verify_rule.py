@@ -12,6 +12,7 @@ from rulebook import RIGHT, WRONG
 
 import graphdsl as gd
 from graphdsl import op, verify
+from graphdsl.passes import rules
 from graphdsl.verify.judging import Judgement
 from graphdsl.verify.verdicts import message
 
@@ -377,7 +378,5 @@ def test_runs_without_the_type_gate() -> None:
 
 def test_what_is_a_flag_is_given_nothing_else() -> None:
     """A cast with `saturate=2` gives what memory held."""
-    from graphdsl.passes import rules
-
     for seed in (1004, 1005, 1006):
         assert verify.rule(rules.cast_like_known, seed=seed).judged > 20

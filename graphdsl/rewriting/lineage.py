@@ -56,7 +56,7 @@ class Lineage:
             uses.update(chain.from_iterable(map(needs, graph.nodes)))
             for _, value in graph.outputs:
                 uses[value] += 2
-        self._uses = dict(uses)
+        self._uses = dict(uses)  # which is read and written quicker than a Counter
 
     # Lookups
 

@@ -68,9 +68,8 @@ class Rule:
         arguments: list[Any] = []
         keywords: dict[str, Any] = {}
         for name, kind in self._parameters:
-            held = bindings[name]
-            if name not in attributes:
-                held = Tensor(held) if isinstance(held, Value) else _held(held)
+            value = bindings[name]
+            held = value if name in attributes else _held(value)
             if kind is _PLAIN:
                 arguments.append(held)
             elif kind is _VARIADIC:

@@ -50,7 +50,7 @@ ELEMENTARY = frozenset({"Add", "Sub", "Mul", "Div", "Sqrt", "Reciprocal"})
 """Operators whose results are their exact results, rounded once. All others may also err as if their inputs did."""
 
 
-STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
+_STASHED = frozenset({"LayerNormalization", "GroupNormalization", "RMSNormalization"})
 """Operators that normalize in float32, whatever the dtype, unless their `stash_type` says otherwise."""
 
 _SIZES = {"OneHot": (1,), "Range": (0, 1, 2), "Resize": (1, 2), "Upsample": (1,)}
@@ -82,7 +82,7 @@ def limits(dtype: DType) -> Limits:
 
 def stash(node: Node) -> DType | None:
     """The dtype in which an operator computes whatever that of its input is; None where it follows the input."""
-    if node.op_type not in STASHED or "stash_type" not in node.schema.attributes:
+    if node.op_type not in _STASHED or "stash_type" not in node.schema.attributes:
         return None
     return as_dtype(node.attributes.get("stash_type", float32.code))
 
