@@ -160,7 +160,7 @@ MISSED: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("_fill 7: without 'not np.signbit(value.astype(np.float64))' in not val",),
-        "The sign of a zero is not judged.",
+        "Pads with zeros of both signs are drawn too rarely.",
     ),
     **dict.fromkeys(
         (

@@ -121,9 +121,11 @@ class Judge:
         except Unknown as error:
             return Judgement(FAILED, f"after: {_first(error)}")
         except RunError as error:
-            if isinstance(self.after.run(feeds), (Refusal, Crash)):
+            failed = [isinstance(side.run(feeds), (Refusal, Crash)) for side in (self.after, self.before)]
+            if failed == [True, False]:
                 return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
-            return Judgement(NOTE, f"only the reference fails after: {_first(error)}")
+            what = "the runtime fails on both, the reference" if failed[0] else "only the reference fails"
+            return Judgement(NOTE, f"{what} after: {_first(error)}")
         return Draw(self, feeds, before, after, roundings=roundings).judgement()
 
     def _drawn(self, feeds: Feeds, problem: str) -> Judgement:
@@ -273,7 +275,9 @@ class Draw:
             return masks, _broken(truth, other)
         gap = _gap(truth, other)
         if self._moved_only:
-            return ("other numbers", gap > 0) if bool(np.any(gap > 0)) else None
+            moved, turned = gap > 0, _turned(truth, other)
+            reason = "other numbers" if bool(np.any(moved)) else "zeros of another sign"
+            return (reason, moved | turned) if bool(np.any(moved | turned)) else None
         allowed = 4 * _ulps(truth, dtype)
         if not bool(np.any(gap > allowed)):
             return None
@@ -400,7 +404,8 @@ def _seen(truth: Any, other: Any, before: Any, after: Any, places: Any) -> bool:
     if truth.dtype.kind != "f":
         return bool(np.any((one != two) & places))
     wide = [array.astype(np.float64) for array in (one, two)]
-    return bool(np.any(places & (_broken(*wide) | (_gap(*wide) > _gap(truth, other) / 4) & (_gap(*wide) > 0))))
+    apart = (_gap(*wide) > _gap(truth, other) / 4) & (_gap(*wide) > 0)
+    return bool(np.any(places & (_broken(*wide) | apart | _turned(truth, other) & _turned(*wide))))
 
 
 def _has_infinity(item: Any) -> bool:
@@ -450,6 +455,11 @@ def _broken(truth: np.ndarray, other: np.ndarray) -> Any:
     """Where one of two float arrays has NaN or an infinity that the other one has not."""
     infinite = np.isinf(truth) | np.isinf(other)
     return (np.isnan(truth) != np.isnan(other)) | (infinite & (truth != other))
+
+
+def _turned(truth: np.ndarray, other: np.ndarray) -> Any:
+    """Where two float arrays have zeros of different signs."""
+    return (truth == 0) & (other == 0) & (np.signbit(truth) != np.signbit(other))
 
 
 def _ulps(array: np.ndarray, dtype: DType) -> Any:
