@@ -89,8 +89,8 @@ def exact_fmod(arrays: Iterable[np.ndarray]) -> np.ndarray:
     return np.logical_and.reduce(np.broadcast_arrays(*held)).astype(np.bool_)
 
 
-_PRODUCTS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
-"""Products of integers, which over nothing are what lies in memory."""
+_PRODUCTS = frozenset({"ConvInteger", "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
+"""Products that may be what lies in memory where they are over nothing."""
 
 
 def from_memory(model: gd.Model, feeds: Mapping[str, Any]) -> bool:

@@ -321,6 +321,15 @@ def test_what_shows_in_no_element_refutes_nothing() -> None:
     assert (found.kind, found.reason) == (REFUTED, "only after: ReduceMax of nothing")
 
 
+def test_what_the_runtime_makes_of_nothing_is_no_refutation() -> None:
+    """ONNX Runtime gives what lies in memory for the product of a matrix and a vector over nothing."""
+    x, v = gd.input("x", gd.float32[64, "k"]), gd.input("v", gd.float32["k"])
+    sides = (ModelSide(gd.build({"y": y}, inputs=[x, v])) for y in (op.ReduceSum(x * v, [1], keepdims=0), x @ v))
+    judge = Judge(*sides)
+    runs = [judge.judge({"x": np.ones((64, k), np.float32), "v": np.ones(k, np.float32)}) for k in (8, 0)]
+    assert [run.kind for run in runs] == [AGREE, NOTE] and runs[1].reason == "what the runtime makes of nothing"
+
+
 @pytest.mark.parametrize("array", [single(-128.9, 127.9), single(0)])
 def test_casts_that_fit_are_defined(array: np.ndarray) -> None:
     assert judged(lambda x: x.astype(gd.int8), lambda x: x.astype(gd.int8), array).kind == AGREE

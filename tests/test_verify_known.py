@@ -350,21 +350,24 @@ def test_a_known_fault_is_known(
     assert found[1] is not None and found[1].partition(": ")[2].startswith(heading)
 
 
-def test_what_lies_in_memory_is_known() -> None:
+@pytest.mark.parametrize(
+    ("product", "dtype", "end", "reason"),
+    [(op.MatMulInteger, gd.int8, (64,), "other values"), (op.MatMul, gd.float32, (), "numbers that differ")],
+)
+def test_what_lies_in_memory_is_known(product: Any, dtype: Any, end: tuple[int, ...], reason: str) -> None:
     """An empty product shows what an earlier run left there."""
-    a, b = gd.input("a", gd.int8[64, "k"]), gd.input("b", gd.int8["k", 64])
-    model = gd.build({"y": op.MatMulInteger(a, b)})
-    runs = [{"a": np.ones((64, k), np.int8), "b": np.ones((k, 64), np.int8)} for k in (8, 0)]
+    a, b = gd.input("a", dtype[64, "k"]), gd.input("b", dtype["k", *end])
+    model = gd.build({"y": product(a, b)})
+    runs = [{"a": np.ones((64, k), dtype.numpy), "b": np.ones((k, *end), dtype.numpy)} for k in (8, 0)]
     dirty, empty = (verify.run(model, feeds, "unoptimised") for feeds in runs)
     assert isinstance(dirty, dict) and isinstance(empty, dict)
-    known_here = Origin(
-        model.nodes[0], tuple(runs[1].values()), Difference("other values", "o0", dirty["y"], empty["y"])
-    )
+    difference = Difference(reason, "o0", dirty["y"], empty["y"])
+    known_here = Origin(model.nodes[0], tuple(runs[1].values()), difference)
     assert str(known(known_here, REFERENCE)).partition(": ")[2].startswith(MEMORY)
     assert known(known_here._replace(inputs=tuple(runs[0].values())), REFERENCE) is None
 
 
-MEMORY = "products of integers over nothing"
+MEMORY = "products over nothing"
 """What no run shows for certain: it depends on what lies in memory."""
 
 

@@ -299,6 +299,8 @@ class Draw:
         before, after = (np.asarray(place.of(side), np.float64) for side in ran)
         if before.shape != truth.shape or after.shape != truth.shape:
             return Judgement(NOTE, "the runtime gives another shape than the reference", place.output, before, after)
+        if (self._before.empty or self._after.empty) and not _alike(*map(place.of, ran)):
+            return Judgement(NOTE, "what the runtime makes of nothing", place.output, before, after)
         strayed = self._before.strayed or self._after.strayed
         if strayed or self._before.lost:
             reason = strayed or _LOST

@@ -7,6 +7,7 @@ import numpy as np
 from ..ir import Node
 from ..types import TensorType, string
 from .faults import (
+    ANY_NUMBERS,
     CRASH,
     FLOATS,
     INFINITIES,
@@ -236,10 +237,10 @@ RUNTIME_FAULTS: tuple[Fault, ...] = (
     *(
         fault(
             frozenset({witness}),  # each run gives something else
-            "ONNX Runtime: products of integers over nothing are what lies in memory",
-            "ConvInteger MatMulInteger QLinearMatMul",
-            VALUES,
-            where=lambda o: not o.x.size,
+            "ONNX Runtime: products over nothing are what lies in memory",
+            "ConvInteger MatMul MatMulInteger QLinearMatMul",
+            ANY_NUMBERS,
+            where=lambda o: not o.x.size and (o.node.op_type != "MatMul" or _has_one_vector(o)),
         )
         for witness in sorted(RUNTIME)
     ),
@@ -317,6 +318,11 @@ def collects_strings(node: Node) -> bool:
     """Whether a Loop joins strings that its rounds give."""
     joined = node.outputs[max(len(node.inputs) - 2, 0) :]
     return any(isinstance(value.type, TensorType) and value.type.dtype is string for value in joined)
+
+
+def _has_one_vector(o: Origin) -> bool:
+    """Whether MatMul multiplies a matrix and a vector."""
+    return (o.x.ndim == 1) != (o.inputs[1].ndim == 1)
 
 
 def _lost_by_running_sums(o: Origin) -> float:
