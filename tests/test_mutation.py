@@ -16,6 +16,9 @@ from graphdsl.passes import rules as stock
 STOCK = [getattr(stock, name) for name in stock.__all__]
 """The rules that the stock passes are made of; that none is refuted, test_passes_everywhere.py sees."""
 
+SEEDS = (0, 1, 2)
+"""With how many a change may be tried until it is refuted: of 100, one or two show on few of the models of a rule."""
+
 
 def _marked(names: Any, few: Any) -> list[Any]:
     return [name if name in few else pytest.param(name, marks=pytest.mark.full) for name in names]
@@ -32,12 +35,12 @@ def test_a_right_rule_on_which_nothing_was_tuned_is_let_stand(name: str, seed: i
     assert verify.rule(held_out.RIGHT[name], seed=seed).judged > 20
 
 
-def _outcome(mutant: Mutant, rules: int | None = None) -> str:
+def _outcome(mutant: Mutant, rules: int | None = None, seed: int = 0) -> str:
     """What comes of a change: it is refuted if one of the rules that it changes is."""
     said = "never fires"
     for rule in mutant.rules[:rules]:
         try:
-            verdict = verify.rule(rule)
+            verdict = verify.rule(rule, seed=seed)
         except verify.Refuted:
             return "refuted"
         except verify.Unfired:
@@ -70,7 +73,8 @@ def test_a_change_of_a_stock_rule_is_refuted_or_told_or_stands_for_a_reason(func
     for mutant in _stock():
         if mutant.label.startswith(f"{function} ") and not mutant.label.startswith(tuple(standing.MISSED)):
             right = mutant.label.startswith(tuple(standing.RIGHT))
-            outcome = _outcome(mutant, rules=1 if right else None)
+            outcomes = (_outcome(mutant, 1 if right else None, seed) for seed in (SEEDS[:1] if right else SEEDS))
+            outcome = next((outcome for outcome in outcomes if outcome != "stands"), "stands")
             if outcome == ("refuted" if right else "stands"):
                 wrong.append((mutant.label, outcome))
     assert not wrong

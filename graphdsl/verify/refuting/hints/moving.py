@@ -100,6 +100,8 @@ def _slice(call: Call) -> None:
     steps = [choices.favouring([1, -1, 2, -2], 3) if call.place("steps") is not None else 1 for _ in axes]
     starts = [choices.pick([0, 1, -1, 2, -2, length, 100][: 7 if length else 1]) for length in lengths]
     ends = [choices.pick([length, 2**31 - 1, -1, 1, 2, -2, 0]) for length in lengths]
+    if choices.one_in(4):  # whole axes
+        starts, ends = [0] * len(axes), [2**31 - 1] * len(axes)
     for name, numbers in (("starts", starts), ("ends", ends), ("axes", list(axes)), ("steps", steps)):
         call.setting(name, lambda numbers=numbers: tuple(numbers))  # type: ignore[misc]
 
