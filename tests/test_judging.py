@@ -136,7 +136,11 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
 }
 
 REJECTED: dict[str, tuple[Any, ...]] = {
-    "the sign of a zero that is only moved": (lambda x: op.Pad(x, [1, 1], -0.0), lambda x: op.Pad(x, [1, 1]), normal(3)),
+    "the sign of a zero that is only moved": (
+        lambda x: op.Pad(x, [1, 1], -0.0),
+        lambda x: op.Pad(x, [1, 1]),
+        normal(3),
+    ),
     "a coefficient wrong by 1e-6": (lambda x: x * 0.1, lambda x: x * (0.1 * (1 + 1e-6)), normal(50)),
     "the same of float64": (
         lambda x: x * 0.1,
@@ -345,7 +349,9 @@ def test_an_error_before_is_no_refutation_and_one_after_is() -> None:
 
 def test_what_the_runtime_runs_on_neither_side_is_no_refutation_though_only_the_reference_fails_after() -> None:
     found = judged(lambda x: op.Log(op.Softmax(x)), lambda x: op.LogSoftmax(x, axis=1), single(0).reshape(()), opset=9)
-    assert found.kind == NOTE and found.reason.startswith("the runtime fails on both, the reference after: LogSoftmax: ")
+    assert found.kind == NOTE and found.reason.startswith(
+        "the runtime fails on both, the reference after: LogSoftmax: "
+    )
 
 
 def test_the_truth_is_in_float64_and_keeps_casts() -> None:

@@ -289,14 +289,18 @@ class _Making:
         return root, [self._tensors[leaf] for leaf in inputs]
 
     def _make_vague(self, plan: Plan, calls: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-        """Make everything anew on inputs of which less is known, of each something else; none if operators refuse."""
+        """Make everything anew on inputs of which less is known, of each something else or of all the same.
+
+        The answer is what is not known: nothing, where operators refuse.
+        """
         kept = self._tensors, self._results
         used = set()
         self._tensors = dict(self._tensors)
+        alike = self._choices.pick([_NAMED, _UNKNOWN, _UNRANKED]) if self._choices.flag() else None
         for leaf, tensor in kept[0].items():
             condition = innermost(leaf.variable.condition) if leaf.variable is not None else None
             conditioned = condition is not None and condition.shape is not None
-            how = self._choices.pick([_NAMED, None, _UNKNOWN, _NAMED, _UNRANKED])
+            how = alike or self._choices.pick([_NAMED, None, _UNKNOWN, _NAMED, _UNRANKED])
             if how and leaf not in self._arrays and leaf.label not in self.fixed and not conditioned:
                 self._tensors[leaf] = new_input(leaf.label, _vague(tensor.type, how))
                 used.add(how)
@@ -357,21 +361,22 @@ def constant(choices: Choices, dtype: DType, shape: Shape, within: Range = ANY) 
         random = np.random.default_rng(number)
         return array(Choices(more=lambda: random.bytes(64)) if number else Choices(), dtype, shape, within=within)
     count = math.prod(shape)
-    kind = choices.below(8)
+    kind = choices.below(16)
     numbers: Any
     if dtype.kind == "string":
         return np.full(shape, choices.pick(["a", "", "b"]), object)
     if dtype.kind == "bool":
-        return np.array([choices.below(2) for _ in range(count)] if kind > 3 else [kind % 2] * count, np.bool_).reshape(
+        return np.array([choices.below(2) for _ in range(count)] if kind > 7 else [kind % 2] * count, np.bool_).reshape(
             shape
         )
-    if kind < 4:
-        numbers = [[1, 0, 2, -1][kind] if dtype.kind != "uint" else [1, 0, 2, 3][kind]] * count
+    if kind < 8:
+        other = 3 if dtype.kind == "uint" else -1
+        numbers = [(1, 0, 2, other, 1, -0.0, 2, other)[kind]] * count
     else:
         random = np.random.default_rng(choices.byte())
-        numbers = random.integers(1 if dtype.kind == "uint" or kind < 6 else -5, 6, count)
-        if dtype.kind == "float" and kind != 4:
-            numbers = random.standard_normal(count) * (1 if kind < 7 else 4)
+        numbers = random.integers(1 if dtype.kind == "uint" or kind < 12 else -5, 6, count)
+        if dtype.kind == "float" and kind > 9:
+            numbers = random.standard_normal(count) * (1 if kind < 14 else 4)
     return np.asarray(numbers).astype(dtype.numpy).reshape(shape)
 
 

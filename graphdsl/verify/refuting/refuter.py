@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import schemas
 from ...errors import GraphError, RuleError, RunError
+from ...garbage import undisturbed
 from ...inlining import inline
 from ...rewriting.rules import Rule
 from ...sites import at, caller
@@ -97,14 +98,15 @@ def rule(
         raise RuleError(f"verify.rule takes a rule made by @gd.rule, got {rule!r}" + at(caller()))
     versions = _versions(rule, opsets)
     verdict = Verdict(f"rule {rule.name!r}")
-    fitting = _probe(rule, versions, verdict, examples, seed)
-    run = _Run(rule, versions, verdict, without, {found.raw: found.made for found in fitting})
-    combinations = len({found.dtypes for found in fitting})
-    count = max(1, examples // _DRAWS, min(combinations, 2 * examples))
-    for number, raw in enumerate(_mixed(fitting, count)):
-        found = run.judged(raw, seed + number)
-        if found is not None:
-            raise _refuted(rule, run.smaller(found, seed))
+    with undisturbed():  # by the collector: there are many instances, and all stay
+        fitting = _probe(rule, versions, verdict, examples, seed)
+        run = _Run(rule, versions, verdict, without, {found.raw: found.made for found in fitting})
+        combinations = len({found.dtypes for found in fitting})
+        count = max(1, examples // _DRAWS, min(combinations, 2 * examples))
+        judged = (run.judged(raw, seed + number) for number, raw in enumerate(_mixed(fitting, count)))
+        found = next((found for found in judged if found is not None), None)
+    if found is not None:
+        raise _refuted(rule, run.smaller(found, seed))
     if not verdict.judged:
         reasons = "".join(f"\n  {reason}" for reason in [*verdict.failed, *verdict.undefined][:3])
         raise Unfired(f"rule {rule.name!r} fired, but none of its instances could be judged:{reasons}")
