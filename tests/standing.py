@@ -1,6 +1,7 @@
-"""Changes of stock rules that the rule refuter lets stand, by how their labels begin, each with the reason.
+"""Changes that the rule refuter lets stand, each with the reason: of stock rules, and of calls of single operators.
 
-All others that fire at every opset are refuted: test_mutation.py.
+Changes of stock rules are named by how their labels begin. All others that fire at every opset are refuted:
+test_mutation.py. All other changes of calls that fire are too: test_verify_operators.py.
 """
 
 RIGHT: dict[str, str] = {
@@ -198,3 +199,62 @@ MISSED: dict[str, str] = {
     ),
 }
 """Changes that make a rule wrong where the refuter does not look, or cannot see it."""
+
+OF_CALLS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{name} A and B swapped" for name in ("Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor")),
+            *(f"{name} A and B swapped" for name in ("Equal", "Mul", "Or", "Xor")),
+            *("Clip input and min swapped", "Clip input and max swapped"),
+            "QLinearMatMul a_scale and b_scale swapped",
+        ),
+        "It makes no difference which comes first.",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{name} without kernel_shape" for name in ("Conv", "ConvInteger", "ConvTranspose", "DeformConv")),
+            "QLinearConv without kernel_shape",
+            *(f"{name} without hidden_size" for name in ("GRU", "LSTM", "RNN")),
+            *("MaxUnpool without output_shape", "ReverseSequence without time_axis"),
+        ),
+        "It can only be what follows from the rest.",
+    ),
+    **dict.fromkeys(
+        (
+            *("AveragePool without ceil_mode", "LpPool without ceil_mode", "MaxPool without ceil_mode"),
+            *("ConvTranspose without output_padding", "Dropout without ratio", "Dropout without seed"),
+            *(f"NonMaxSuppression without {name}" for name in ("center_point_box", "iou_threshold", "score_threshold")),
+            "NonMaxSuppression iou_threshold and score_threshold swapped",
+            *(f"Resize without {name}" for name in ("antialias", "cubic_coeff_a", "exclude_outside")),
+            *(f"Resize without {name}" for name in ("extrapolation_value", "keep_aspect_ratio_policy")),
+            *("StringNormalizer without is_case_sensitive", "TensorScatter without mode"),
+            *(
+                "Constant without sparse_value",
+                "Constant without value_strings",
+                "TfIdfVectorizer without pool_strings",
+            ),
+        ),
+        "It means something only beside another attribute or input, which these calls lack.",
+    ),
+    **dict.fromkeys(
+        (
+            *("Attention without qk_matmul_output_mode", "MaxPool without storage_order"),
+            *("BatchNormalization without momentum", "BatchNormalization without training_mode"),
+        ),
+        "It changes other outputs than the first.",
+    ),
+    **dict.fromkeys(
+        (
+            *("Cast without round_mode", "Cast without saturate", "CastLike without round_mode"),
+            *("CastLike without saturate", "QuantizeLinear without saturate"),
+        ),
+        "It is about floats of 8 bits, which are not tried where others are allowed.",
+    ),
+    **dict.fromkeys(
+        (f"{name} without stash_type" for name in ("GroupNormalization", "LayerNormalization", "RMSNormalization")),
+        "No evaluator computes in another dtype than float32.",
+    ),
+    "LinearAttention without chunk_size": "It says how to compute, not what.",
+    "TopK without sorted": "Without it the order is left open.",
+}
+"""Changes of calls that make no difference, or none that can be seen."""

@@ -136,6 +136,11 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
 }
 
 REJECTED: dict[str, tuple[Any, ...]] = {
+    "sequences of other dtypes that hold nothing": (
+        lambda x: op.SequenceEmpty(dtype=gd.int64.code),
+        lambda x: op.SequenceEmpty(),
+        normal(1),
+    ),
     "the sign of a zero that is only moved": (
         lambda x: op.Pad(x, [1, 1], -0.0),
         lambda x: op.Pad(x, [1, 1]),

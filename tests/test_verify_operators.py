@@ -1,17 +1,21 @@
 """Patterns of one operator: which operators `verify.rule` makes instances of, from the pattern alone.
 
 The rule of each replaces a call by the same call, so it must fire, be judged and be let stand. The operators that are
-left are those that a table of docs/verifying.md lists, no more and no fewer.
+left are those that a table of docs/verifying.md lists, no more and no fewer. Where the other call lacks an attribute or
+an input of the first, or has two swapped, it must be refuted.
 """
 
+import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
+import standing
+from forgetting import NEEDED, parameters, wrong_rules
 
 import graphdsl as gd
 from graphdsl import op, schemas, verify
@@ -20,18 +24,6 @@ OPSET = 26
 """The newest one that `verify.rule` tries, unless an operator is newer."""
 
 OPERATORS = sorted({schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain})
-
-NEEDED = {
-    "Constant": "value=value",
-    "LinearAttention": "update_rule='linear'",
-    "Optional": "x",
-    "RegexFullMatch": "pattern=pattern",
-    "Resize": "None, scales",
-    "STFT": "None, frame_length",
-    "Split": "num_outputs=2, outputs=2",
-    "TfIdfVectorizer": "pool_int64s=pool",
-}
-"""What operators need beside what their schemas call required."""
 
 FLOW = ("If", "Loop", "Scan", "SequenceMap")
 
@@ -55,9 +47,7 @@ def exists(name: str) -> bool:
 def unchanged(name: str, *, whole: bool) -> gd.Rule:
     """A rule that replaces a call by itself: of required inputs and attributes, or of all there are."""
     schema = schemas.lookup("", name, opset_of(name))
-    many = bool(schema.inputs) and schema.inputs[-1].variadic
-    inputs = [f"x{place}" for place in range(max(schema.least_inputs, int(many)))]
-    optional = [parameter.name.lower() for parameter in schema.inputs[len(inputs) :] if not many]
+    inputs, optional = parameters(schema)
     required = [attribute for attribute, spec in schema.attributes.items() if spec.required]
     if whole:
         takes = [*inputs, *(f"{item}=None" for item in optional), "**attributes"]
@@ -100,9 +90,14 @@ SAMPLE = [
 ]
 
 
-ALL: list[Any] = [
-    name if name in SAMPLE else pytest.param(name, marks=pytest.mark.full) for name in filter(exists, OPERATORS)
-]
+def _marked(names: Iterable[str], few: Sequence[str]) -> list[Any]:
+    return [name if name in few else pytest.param(name, marks=pytest.mark.full) for name in names]
+
+
+ALL = _marked(filter(exists, OPERATORS), SAMPLE)
+
+TRIED = [name for name in filter(exists, OPERATORS) if name not in listed()]
+"""The operators that instances are made of."""
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -113,6 +108,24 @@ def test_instances_of_a_call_with_what_is_required(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_instances_of_a_call_with_all_there_is(name: str) -> None:
     assert is_verified(name, whole=True) is (name not in listed())
+
+
+@pytest.mark.parametrize("name", _marked(TRIED, few=("Gemm", "OneHot", "Unique")))
+def test_a_forgotten_attribute_or_input_and_swapped_inputs_are_seen(name: str) -> None:
+    """Each is refuted, or the verdict tells that it never fired, but for what is listed with a reason."""
+    wrong = []
+    for rule in wrong_rules(schemas.lookup("", name, opset_of(name))):
+        if rule.name not in standing.OF_CALLS:
+            with contextlib.suppress(verify.Refuted, verify.Unfired):
+                verify.rule(rule, opsets=[opset_of(name)])
+                wrong.append(rule.name)
+    assert not wrong
+
+
+@pytest.mark.full
+def test_what_is_listed_as_standing_is_a_change_of_a_call() -> None:
+    made = {rule.name for name in TRIED for rule in wrong_rules(schemas.lookup("", name, opset_of(name)))}
+    assert standing.OF_CALLS.keys() <= made
 
 
 def test_the_table_lists_operators() -> None:

@@ -36,7 +36,7 @@ _FIRST = 4
 
 _WHOLES = range(1, 17)
 
-_WORDS = ("", "a", "b", "A", "ab", " ", "0", "1.5", "é", "a b", "nan", "-1", "\n", "日本", "x" * 40)
+_WORDS = ("", "a", "b", "A", "ab", " ", "0", "1.5", "é", "a b", "a b a", "nan", "-1", "\n", "日本", "x" * 40)
 
 
 class Range(NamedTuple):

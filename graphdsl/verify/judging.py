@@ -121,11 +121,12 @@ class Judge:
         except Unknown as error:
             return Judgement(FAILED, f"after: {_first(error)}")
         except RunError as error:
-            failed = [isinstance(side.run(feeds), (Refusal, Crash)) for side in (self.after, self.before)]
-            if failed == [True, False]:
-                return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
-            what = "the runtime fails on both, the reference" if failed[0] else "only the reference fails"
-            return Judgement(NOTE, f"{what} after: {_first(error)}")
+            if not isinstance(self.after.run(feeds), (Refusal, Crash)):
+                return Judgement(NOTE, f"only the reference fails after: {_first(error)}")
+            ran = self.before.run(feeds)
+            if isinstance(ran, Refusal) and ran.loaded:
+                return Judgement(NOTE, f"the runtime fails on both, the reference after: {_first(error)}")
+            return Judgement(REFUTED, f"only after, it fails: {_first(error)}")
         return Draw(self, feeds, before, after, roundings=roundings).judgement()
 
     def _drawn(self, feeds: Feeds, problem: str) -> Judgement:
@@ -206,6 +207,9 @@ class Draw:
         if counts[0] != counts[1]:
             return self._of_form(_Place(index), f"{counts[1]} items instead of {counts[0]}")
         types = [kind.element if isinstance(kind, SequenceType) else None for kind in types]
+        problem = None if counts[0] else _form(None, None, *types)
+        if problem:  # which no item shows
+            return Judgement(REFUTED, f"a sequence of {problem}", index, *outputs)
         return _worst(self._compared(_Place(index, item), types) for item in range(counts[0]))
 
     def _compared(self, place: _Place, types: Sequence[Type | None]) -> Judgement:

@@ -135,6 +135,15 @@ def sequence_insert(items: list[Any], item: Any, position: Any = None, *, versio
     return ([*items[:place], item, *items[place:]],)
 
 
+def unique(x: np.ndarray, *, version: int, axis: int | None = None, sorted: int = 1) -> np.ndarray | None:
+    """Unique in order of first appearance, which the reference sorts where no other output is asked for."""
+    if sorted:
+        return None
+    _, places = np.unique(x, return_index=True, axis=axis)
+    found: np.ndarray = np.take(x, np.sort(places), axis=axis)
+    return found
+
+
 PRECISE: Mapping[str, Precise] = MappingProxyType(
     {
         "BatchNormalization": batch_normalization,
@@ -151,6 +160,7 @@ PRECISE: Mapping[str, Precise] = MappingProxyType(
         "RNN": recurrent("RNN"),
         "SequenceInsert": sequence_insert,
         "Softmax": softmax,
+        "Unique": unique,
     }
 )
 """What takes the place of the evaluator's own, by operator."""

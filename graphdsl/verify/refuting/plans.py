@@ -233,8 +233,9 @@ def _settle(plan: Plan, choices: Choices) -> None:
         if "to" in step.pattern.attributes and isinstance(step.pattern.attributes["to"], int):
             dtypes.restrict((step, "T2"), frozenset({as_dtype(step.pattern.attributes["to"])}))
         for made in step.schema.outputs:
-            if (step, made.type_str) not in dtypes and made.types:  # an attribute decides, such as `to` of Cast
-                dtypes.restrict((step, made.type_str), _dtypes(_types(made.types), TENSOR))
+            allowed = _dtypes(_types(made.types), TENSOR)
+            if allowed and (step, made.type_str) not in dtypes:  # an attribute decides, such as `to` of Cast
+                dtypes.restrict((step, made.type_str), allowed)
     found: dict[Any, DType] = {}
     for root in dtypes.roots():
         allowed = dtypes.allowed.get(root, frozenset(_USUAL))

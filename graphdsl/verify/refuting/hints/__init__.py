@@ -52,6 +52,7 @@ _FLAGS = frozenset(
         *("largest", "sorted", "center_point_box", "align_corners", "antialias", "exclude_outside", "inverse"),
         *("onesided", "fmod", "allowzero", "periodic", "upper", "noop_with_empty_axes", "is_causal", "interleaved"),
         *("detect_negative", "detect_positive", "unidirectional", "input_forget", "training_mode", "new_axis"),
+        *("is_case_sensitive",),
     }
 )
 """Attributes that are 0 or 1; with another number, a cast of ONNX Runtime leaves what memory held."""
@@ -90,6 +91,8 @@ def _guess(call: Call, name: str) -> Any:
             kinds = [from_text(text) for text in call.schema.outputs[0].types]
             codes = {kind.dtype.code for kind in kinds if isinstance(kind, TensorType)}
             return choices.pick([code for code in _CODES if code in codes] or [1])
+        case AttributeProto.INT if name == "stash_type":
+            return 1  # float32, in which all compute
         case AttributeProto.INT:
             return choices.pick([1, 0] if name in _FLAGS else [1, 0, 2])
         case AttributeProto.FLOAT:

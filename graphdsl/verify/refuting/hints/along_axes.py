@@ -1,5 +1,7 @@
 """Hints for what computes along axes: reductions, scans, normalisations, losses, orders, and scales of quantization."""
 
+import math
+
 import numpy as np
 
 from ..calls import Call, Hint, axes_of, axis_of, image_of
@@ -14,6 +16,8 @@ def _channelwise(call: Call) -> None:
     call.form((channels,), *[parameter.name for parameter in call.schema.inputs[1:]])
     call.attribute("epsilon", lambda: call.choices.pick(_EPSILONS))
     call.attribute("momentum", lambda: call.choices.pick([0.9, 0.5]))
+    if call.count < 3 and "training_mode" in call.schema.attributes:  # with which there are three outputs
+        call.attribute("training_mode", lambda: 0)
 
 
 def _in_groups(call: Call) -> None:
@@ -97,8 +101,15 @@ def _quantize(call: Call) -> None:
     choices = call.choices
     shape = call.shape()
     axis = call.attribute("axis", lambda: axis_of(call, len(shape)))
-    along = shape[axis if axis is not None else 1 :][:1] if shape else ()
+    place = 1 if axis is None else axis
+    along = shape[place:][:1] if shape else ()
     form = along if choices.one_in(3) and len(shape) > 1 else ()
+    if "block_size" in call.wanted:  # of numbers along the axis, which share a scale
+        blocks = [size for size in (2, 1, 3) if along and along[0] and along[0] % size == 0]
+        block = call.attribute("block_size", lambda: choices.pick(blocks) if blocks else 0)
+        if block:
+            at = place % len(shape)
+            form = (*shape[:at], shape[at] // block, *shape[at + 1 :])
     for index in (1, 2):
         if index < len(call.shapes) and call.dtypes[index] is not None and call.shapes[index] is None:
             known = call.shapes[1] if index == 2 else None
@@ -108,7 +119,9 @@ def _quantize(call: Call) -> None:
             dtype = call.dtypes[index]
             assert dtype is not None
             shape_ = call.shapes[index] or ()
-            call.contents[index] = np.full(shape_, choices.pick(numbers)).astype(dtype.numpy)
+            drawn = [choices.pick(numbers) for _ in range(math.prod(shape_))] if choices.one_in(2) else None
+            filled = np.full(shape_, choices.pick(numbers)) if drawn is None else np.reshape(drawn, shape_)
+            call.contents[index] = filled.astype(dtype.numpy)
 
 
 HINTS: dict[str, Hint] = {

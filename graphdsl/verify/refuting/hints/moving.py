@@ -172,10 +172,10 @@ def _trilu(call: Call) -> None:
 
 
 def _onehot(call: Call) -> None:
-    call.shape()
+    rank = len(call.shape())
     call.content("depth", 3)
     call.shape(2, (2,))
-    call.attribute("axis", lambda: -1)
+    call.attribute("axis", lambda: axis_of(call, rank + 1))
 
 
 def _gather_nd(call: Call) -> None:
@@ -242,6 +242,8 @@ def _tensor_scatter(call: Call) -> None:
     count = 1 + choices.below(shape[axis])
     update = call.shape(1, tuple(count if at == axis else dim for at, dim in enumerate(shape)))
     room = shape[axis] - update[axis] + 1 if axis < len(update) else 1
+    mode = call.attribute("mode", lambda: choices.pick(["linear", "circular"]))
+    room = shape[axis] if mode == "circular" else room  # what stands out comes in again at the front
     call.content("write_indices", [choices.below(max(room, 1)) for _ in range(shape[0])])
 
 

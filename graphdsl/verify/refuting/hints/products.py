@@ -36,6 +36,9 @@ def _matmul(call: Call) -> None:
 
 def _qlinear_matmul(call: Call) -> None:
     _factors(call, 0, 3)
+    columns = (call.shapes[3] or (1,))[-1:]
+    if call.choices.one_in(3) and len(call.shapes[3] or ()) == 2:  # a scale for each column
+        call.form(columns, "b_scale", "b_zero_point")
     for index in range(len(call.shapes)):
         call.shape(index, ())
 
@@ -144,7 +147,7 @@ def _rotary(call: Call) -> None:
     batch, heads, length, half = (1 + choices.below(2) for _ in range(4))
     shape = call.shape(0, (batch, length, heads * 2 * half) if flat else (batch, heads, length, 2 * half))
     call.attribute("num_heads", lambda: heads)
-    call.attribute("rotary_embedding_dim", lambda: 0)
+    call.attribute("rotary_embedding_dim", lambda: choices.pick([0, 2]))
     call.attribute("interleaved", lambda: choices.below(2))
     if len(shape) not in (3, 4):
         return

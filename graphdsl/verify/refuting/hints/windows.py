@@ -50,12 +50,30 @@ def _conv(weight: int = 1) -> Hint:
             made = group * (1 + choices.below(2))
             parts = (channels, made // group) if turned else (made, channels // group)
             weights = call.shapes[weight] = (*parts, *_kernel(call, spatial))
+        shaped = "output_shape" in call.wanted
+        if shaped:
+            call.wanted -= {"auto_pad", "pads"}  # which it says
         _windows(call, spatial, weights[2:])
+        if shaped:
+            call.attributes["output_shape"] = _spread(call, spatial, weights[2:])
         made = weights[0] if not turned else weights[1] * group if len(weights) > 1 else 1
         call.form((made,), "B")
-        call.form((), "x_scale", "x_zero_point", "w_scale", "w_zero_point", "y_scale", "y_zero_point")
+        call.form((made,) if choices.one_in(3) else (), "w_scale", "w_zero_point")
+        call.form((), "x_scale", "x_zero_point", "y_scale", "y_zero_point")
 
     return hint
+
+
+def _spread(call: Call, spatial: Shape, kernel: Shape) -> Shape:
+    """A shape that ConvTranspose may give: all that it makes, or one less along an axis."""
+    ones = (1,) * len(spatial)
+    strides, dilations = (call.attributes.get(name, ones) for name in ("strides", "dilations"))
+    more = call.attributes.get("output_padding", (0,) * len(spatial))
+    whole = [
+        stride * (size - 1) + beyond + (k - 1) * dilation + 1
+        for size, k, stride, dilation, beyond in zip(spatial, kernel, strides, dilations, more, strict=False)
+    ]
+    return tuple(max(size - call.choices.below(2), 1) for size in whole)
 
 
 def _causal_conv(call: Call) -> None:
@@ -112,11 +130,14 @@ def _unpool(call: Call) -> None:
     spatial = image[2:]
     call.attribute("kernel_shape", lambda: (2,) * len(spatial))
     call.attribute("strides", lambda: (2,) * len(spatial))
-    call.attribute("pads", lambda: (0,) * (2 * len(spatial)))
     strides = call.attributes.get("strides", (1,) * len(spatial))
     kernel = call.attributes.get("kernel_shape", (2,) * len(spatial))
+    room = min((size - 1) * (s - 1) + k - 1 for size, s, k in zip(spatial, strides, kernel, strict=False))
+    sides = [choices.below(2) if room > 0 else 0 for _ in spatial]  # cut off at the front
+    pads = call.attribute("pads", lambda: (*sides, *[0] * len(spatial))) or (0,) * (2 * len(spatial))
     # no place is written twice: indices count through the whole output
-    out = [(size - 1) * s + k for size, s, k in zip(spatial, strides, kernel, strict=False)]
+    cut = [pads[at] + pads[at + len(spatial)] for at in range(len(spatial))]
+    out = [(size - 1) * s + k - less for size, s, k, less in zip(spatial, strides, kernel, cut, strict=False)]
     total, count = math.prod(out), math.prod(spatial)
     step = max(total // max(count, 1), 1)
     first = choices.below(step)
@@ -144,13 +165,13 @@ def _columns(call: Call) -> None:
     choices = call.choices
     count = 1 + choices.below(2)
     known = call.known("image_shape")
-    image = [2 + choices.below(3) for _ in range(count)] if known is None else known.ravel().tolist()
+    image = [3 + choices.below(2) for _ in range(count)] if known is None else known.ravel().tolist()
     known = call.known("block_shape")
     block = [1 + choices.below(2) for _ in image] if known is None else known.ravel().tolist()
     call.content("image_shape", image)
     call.content("block_shape", block)
     call.attribute("strides", lambda: tuple(1 + choices.below(2) for _ in image))
-    call.attribute("dilations", lambda: (1,) * len(image))
+    call.attribute("dilations", lambda: tuple(1 + choices.below(2) for _ in image))
     call.attribute("pads", lambda: tuple(choices.below(2) for _ in range(2 * len(image))))
     ones = (1,) * len(image)
     strides, dilations = (call.attributes.get(name, ones) for name in ("strides", "dilations"))
@@ -190,7 +211,7 @@ def _blocks(call: Call) -> None:
 def _resize(call: Call) -> None:
     choices, shape = call.choices, image_of(call)
     call.content("roi", np.zeros(0))
-    call.attribute("mode", lambda: choices.pick(["nearest", "linear"]))
+    call.attribute("mode", lambda: choices.pick(["nearest", "linear", "cubic"]))
     given = call.place("sizes")
     if given is not None:
         call.content("sizes", [*shape[:2], *(1 + choices.below(6) for _ in shape[2:])])
