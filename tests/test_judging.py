@@ -50,6 +50,8 @@ MASK = single(0, -1e9, 0, -MAX)
 LARGE = single(3e8, 1, 1e10)
 WEIGHTS = single(1, -0.5).reshape(1, 1, 2)
 
+MICROSOFT = gd.domain("com.microsoft", 1)
+
 ACCEPTED: dict[str, tuple[Any, ...]] = {
     "reassociation of 10,000 values": (lambda x: op.ReduceSum(x, [0], keepdims=0), in_parts, normal(10000)),
     "of positive ones": (lambda x: op.ReduceSum(x, [0], keepdims=0), in_parts, abs(normal(10000))),
@@ -132,10 +134,22 @@ ACCEPTED: dict[str, tuple[Any, ...]] = {
         lambda a, b, c: a @ b + c,
         *[np.full((2, 2), number, np.uint64) for number in (3, 5, 2**60 + 1)],
     ),
+    "a factor moved through an operator that only the runtime knows": (
+        lambda a, b: MICROSOFT.FusedMatMul(a, b) * 0.3,
+        lambda a, b: MICROSOFT.FusedMatMul(a * 0.3, b),
+        normal(8, 64),
+        normal(64, 8),
+    ),
     "the sign of a zero that is computed": (lambda a: a * 0, lambda a: a - a, single(-1, 1)),
 }
 
 REJECTED: dict[str, tuple[Any, ...]] = {
+    "a coefficient wrong by 7e-6 beside an operator that only the runtime knows": (
+        lambda a, b: MICROSOFT.FusedMatMul(a, b) * 0.3,
+        lambda a, b: MICROSOFT.FusedMatMul(a * (0.3 + 2e-6), b),
+        normal(8, 64),
+        normal(64, 8),
+    ),
     "sequences of other dtypes that hold nothing": (
         lambda x: op.SequenceEmpty(dtype=gd.int64.code),
         lambda x: op.SequenceEmpty(),

@@ -34,6 +34,8 @@ def computed(
     Raises:
         RunError: no evaluator knows the operator, or it fails.
     """
+    if schema.name == "ConvTranspose" and not schema.domain and "output_shape" in attributes:
+        attributes = _shaped(attributes)
     key = (
         schema.domain,
         schema.name,
@@ -79,6 +81,12 @@ def _precise(
         found = PRECISE[schema.name](*inputs, version=version, **attributes)
     # of arrays without axes, NumPy makes scalars
     return found if found is None or isinstance(found, tuple) else (np.asarray(found),)
+
+
+def _shaped(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """ConvTranspose to a shape, whose pads the reference finds only where `auto_pad` is set (docs/upstream.md)."""
+    kept = {name: value for name, value in attributes.items() if name != "pads"}  # which it overrides
+    return {**kept, "auto_pad": "SAME_UPPER" if kept.get("auto_pad") == "SAME_UPPER" else "SAME_LOWER"}
 
 
 def _by_groups(

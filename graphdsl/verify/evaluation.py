@@ -253,7 +253,9 @@ class Evaluation(Computed):
             alone = run_alone(schema, node.attributes, own, len(node.outputs), self._version(schema))
             if alone is None:
                 raise
-            return alone
+            # in its own dtype, so with errors of some roundings of its largest number
+            pairs = zip(map(self._widened, alone), node.outputs, strict=False)
+            return [self._blurred(item, value, 4 * _largest(item)) for item, value in pairs]
         stashed = stash(node) if self._wide and self.strayed is None else None
         if stashed is not None and np.max(_sizes_of(given[0]), initial=0) > limits(stashed).most ** 0.5:
             self.strayed = f"a square in {node.schema.label} leaves the normal range of {stashed}"
@@ -364,6 +366,11 @@ def _sizes_of(item: Any) -> Any:
     if not isinstance(item, np.ndarray) or item.dtype.kind != "f":
         return item
     return np.where(np.isfinite(item), np.abs(item), 0.0)
+
+
+def _largest(item: Any) -> Any:
+    """The largest number of an array of floats; 0 of anything else."""
+    return np.max(_sizes_of(item), initial=0.0) if isinstance(item, np.ndarray) and item.dtype.kind == "f" else 0.0
 
 
 def _has(item: Any, test: Callable[[np.ndarray], Any]) -> bool:
