@@ -17,7 +17,7 @@ STOCK = [getattr(stock, name) for name in stock.__all__]
 """The rules that the stock passes are made of; that none is refuted, test_passes_everywhere.py sees."""
 
 SEEDS = range(5)
-"""With how many a change may be tried until it is refuted: of 100, one or two show on few of the models of a rule."""
+"""With how many a change may be tried until it is refuted: of 100, about two show on few of the models of a rule."""
 
 
 def _marked(names: Any, few: Any) -> list[Any]:
