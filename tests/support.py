@@ -19,6 +19,11 @@ ort.set_default_logger_severity(4)
 Expression = Callable[..., Any]
 
 
+def in_part(names: Iterable[str], few: Sequence[str]) -> list[Any]:
+    """The parameters of a test that is run of all of them by `pytest -m full`, and always of a few."""
+    return [name if name in few else pytest.param(name, marks=pytest.mark.full) for name in names]
+
+
 def build(expression: Expression, dtypes: Sequence[Any], opset: int = 21) -> gd.Model:
     """The model of an expression on inputs `x0`, `x1`, ... of these dtypes and unknown rank."""
     return _build(expression, tuple(map(as_dtype, dtypes)), opset)

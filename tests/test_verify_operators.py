@@ -8,14 +8,14 @@ an input of the first, or has two swapped, it must be refuted.
 import contextlib
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
 import standing
 from forgetting import NEEDED, parameters, wrong_rules
+from support import in_part
 
 import graphdsl as gd
 from graphdsl import op, schemas, verify
@@ -90,11 +90,7 @@ SAMPLE = [
 ]
 
 
-def _marked(names: Iterable[str], few: Sequence[str]) -> list[Any]:
-    return [name if name in few else pytest.param(name, marks=pytest.mark.full) for name in names]
-
-
-ALL = _marked(filter(exists, OPERATORS), SAMPLE)
+ALL = in_part(filter(exists, OPERATORS), SAMPLE)
 
 TRIED = [name for name in filter(exists, OPERATORS) if name not in listed()]
 """The operators that instances are made of."""
@@ -110,7 +106,7 @@ def test_instances_of_a_call_with_all_there_is(name: str) -> None:
     assert is_verified(name, whole=True) is (name not in listed())
 
 
-@pytest.mark.parametrize("name", _marked(TRIED, few=("Gemm", "OneHot", "Unique")))
+@pytest.mark.parametrize("name", in_part(TRIED, few=("Gemm", "OneHot", "Unique")))
 def test_a_forgotten_attribute_or_input_and_swapped_inputs_are_seen(name: str) -> None:
     """Each is refuted, or the verdict tells that it never fired, but for what is listed with a reason."""
     wrong = []

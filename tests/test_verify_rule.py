@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rulebook import RIGHT, WRONG
+from support import in_part
 
 import graphdsl as gd
 from graphdsl import op, verify
@@ -39,13 +40,13 @@ _SAMPLE = [
 _STAND = ["reassociation", "a reciprocal", "sigmoid written out", "gemm"]
 
 
-@pytest.mark.parametrize("name", [n if n in _SAMPLE else pytest.param(n, marks=pytest.mark.full) for n in WRONG])
+@pytest.mark.parametrize("name", in_part(WRONG, _SAMPLE))
 def test_a_wrong_rule_is_refuted(name: str, seed: int) -> None:
     found = refuted(WRONG[name], seed=seed)
     assert str(found).startswith(f"rule {name!r}: ")
 
 
-@pytest.mark.parametrize("name", [n if n in _STAND else pytest.param(n, marks=pytest.mark.full) for n in RIGHT])
+@pytest.mark.parametrize("name", in_part(RIGHT, _STAND))
 def test_a_right_rule_is_let_stand(name: str, seed: int) -> None:
     verdict = verify.rule(RIGHT[name], examples=100, seed=seed)
     assert verdict.judged >= 40 and verdict.tried["instances"]["fired"] > 20
