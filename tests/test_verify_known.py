@@ -230,6 +230,12 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         REFERENCE,
     ),
     (
+        "the reference's MaxPool rounds",
+        lambda x: op.MaxPool(x, kernel_shape=[1], strides=[2], auto_pad="SAME_UPPER"),
+        [np.array([[[1.0, 2.0]]])],
+        REFERENCE,
+    ),
+    (
         "the reference's AveragePool",
         lambda x: op.AveragePool(x, kernel_shape=[3]),
         [floats([[1, np.nan, 3]])],

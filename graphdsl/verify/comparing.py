@@ -43,9 +43,15 @@ _WEIGHING = frozenset({"DFT", "DeformConv", "GridSample", "Resize", "STFT"})
 """Operators that add up numbers with weights that they compute: exact to a part of the largest number."""
 
 _REARRANGED = frozenset(
-    {"AffineGrid", "BatchNormalization", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM", "RNN", "STFT"}
+    {
+        *("AffineGrid", "BatchNormalization", "Conv", "DFT", "DeformConv", "GRU", "InstanceNormalization", "LSTM"),
+        *("RNN", "STFT"),
+    }
 )
 """Operators whose kernels rearrange the formula, or leave out products with 0: infinities are NaN by one way only."""
+
+_TAKING_AWAY = frozenset({"LogSoftmax", "SoftmaxCrossEntropyLoss"})
+"""Operators whose kernels take the largest number away first, so that an infinity makes NaN of some or of all."""
 
 _SQUARING = frozenset({"MeanVarianceNormalization"})
 """Operators whose body squares what it is given, so that a number leaves its range of which the result would not."""
@@ -94,6 +100,7 @@ class Runs:
         nodes = [node for graph in graphs(whole.graph) for node in graph.nodes]
         operators = {node.op_type for node in nodes}
         self._shifts, self._weighs = bool(operators & _SHIFTED), bool(operators & _WEIGHING)
+        self._takes_away = bool(operators & _TAKING_AWAY)
         self._rearranged, self._squares = bool(operators & _REARRANGED), bool(operators & _SQUARING)
         stashes = [dtype for dtype in map(stash, nodes) if dtype is not None]
         self._coarse = max((limits(dtype).epsilon for dtype in stashes), default=0.0)
@@ -143,6 +150,8 @@ class Runs:
         dtype = as_dtype(one.dtype)
         if self._rearranged and not np.isfinite(self._sizes()).all():
             return None  # what becomes of infinity depends on the algorithm
+        if self._takes_away and np.isinf(self._sizes()).any():
+            return None
         for name, mask in (("NaN", np.isnan), ("infinities", np.isinf)):
             if not np.array_equal(mask(a), mask(b)) and not self._strayed():
                 return f"{name} at other places"

@@ -134,6 +134,13 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
     ),
     fault(
         REFERENCE,
+        "ONNX: the reference's MaxPool rounds half of a negative pad down",
+        "MaxPool",
+        ANY_NUMBERS,
+        where=lambda o: o.attribute("auto_pad") == "SAME_UPPER" and any(pad < 0 and pad % 2 for pad in _pads(o)),
+    ),
+    fault(
+        REFERENCE,
         "ONNX: the reference's GlobalMaxPool takes all tensors for images",
         "GlobalMaxPool",
         SHAPES,
@@ -396,6 +403,14 @@ REFERENCE_FAULTS: tuple[Fault, ...] = (
 def _misplaced(pads: tuple[int, ...]) -> bool:
     """Whether pads are others where both ends of an axis are taken to come first; those of one axis are lost."""
     return any(pads) and (len(pads) != 4 or pads[1] != pads[2])
+
+
+def _pads(o: Origin) -> list[int]:
+    """The pads of both ends of each axis that a size of `ceil(input / stride)` takes."""
+    count = o.x.ndim - 2
+    steps, gaps = (o.attribute(name) or (1,) * count for name in ("strides", "dilations"))
+    windows_ = zip(o.x.shape[2:], o.attribute("kernel_shape"), steps, gaps, strict=True)
+    return [(-(-size // step) - 1) * step + (k - 1) * gap + 1 - size for size, k, step, gap in windows_]
 
 
 def _lost_by_squares(o: Origin) -> float:
