@@ -230,6 +230,19 @@ CASES: list[tuple[str, Callable[..., Any], list[Any], tuple[str, ...]]] = [
         REFERENCE,
     ),
     (
+        "the indices of the reference's MaxPool count the pads",
+        lambda x: op.MaxPool(x, kernel_shape=[1, 2], auto_pad="SAME_LOWER", outputs=2)[1],
+        [np.array([[[[1, 2, 3]]]], np.float32)],
+        REFERENCE,
+    ),
+    ("the reference lets float16 overflow", op.ReduceLogSum, [halves(65504, 65504)], REFERENCE),
+    (
+        "InstanceNormalization takes",
+        lambda x: op.InstanceNormalization(x, floats(1), floats(0)),
+        [floats([[1.7e38]])],
+        REFERENCE,
+    ),
+    (
         "the reference's MaxPool rounds",
         lambda x: op.MaxPool(x, kernel_shape=[1], strides=[2], auto_pad="SAME_UPPER"),
         [np.array([[[1.0, 2.0]]])],

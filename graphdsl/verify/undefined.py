@@ -50,11 +50,14 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
         return "a shift by the width or more"
     if name in _ORDERING and any(_has_nan(item) for item in inputs):
         return f"the place of NaN in {name}"
+    reduction = node.attributes.get("reduction", "none")
     if (
         name in _WRITING
-        and node.attributes.get("reduction", "none") in ("none", b"none")
-        and _written_twice(node, inputs)
+        and reduction in ("max", "min", b"max", b"min")
+        and (_has_nan(inputs[0]) or _has_nan(inputs[-1]))
     ):
+        return f"the place of NaN in {name}"
+    if name in _WRITING and reduction in ("none", b"none") and _written_twice(node, inputs):
         return f"an element that {name} writes twice"
     if name == "QuantizeLinear" and target is not None and target.kind in ("int", "uint") and _has_nan(inputs[0]):
         return "the integer for NaN"
