@@ -257,7 +257,7 @@ class Evaluation(Computed):
             pairs = zip(map(self._widened, alone), node.outputs, strict=False)
             return [self._blurred(item, value, 4 * _largest(item)) for item, value in pairs]
         stashed = stash(node) if self._wide and self.strayed is None else None
-        if stashed is not None and np.max(_sizes_of(given[0]), initial=0) > limits(stashed).most ** 0.5:
+        if stashed is not None and _largest(given[0]) > limits(stashed).most ** 0.5:
             self.strayed = f"a square in {node.schema.label} leaves the normal range of {stashed}"
         sums: Sequence[Any] = ()
         if self._wide and schema.name in ACCUMULATING and not schema.domain:

@@ -100,7 +100,7 @@ def axes(o: Origin) -> list[int]:
 
 
 def reached(o: Origin) -> float:
-    """What a reduction of integers may reach on its way, signs aside."""
+    """What a reduction may reach on its way, signs aside."""
     sizes = np.abs(o.x.astype(np.float64))
     if o.node.op_type == "ReduceProd":
         return float(np.prod(np.maximum(sizes, 1)))

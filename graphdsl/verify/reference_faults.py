@@ -424,8 +424,8 @@ def _pads(o: Origin) -> list[int]:
     """The pads of both ends of each axis that a size of `ceil(input / stride)` takes."""
     count = o.x.ndim - 2
     steps, gaps = (o.attribute(name) or (1,) * count for name in ("strides", "dilations"))
-    windows_ = zip(o.x.shape[2:], o.attribute("kernel_shape"), steps, gaps, strict=True)
-    return [(-(-size // step) - 1) * step + (k - 1) * gap + 1 - size for size, k, step, gap in windows_]
+    along = zip(o.x.shape[2:], o.attribute("kernel_shape"), steps, gaps, strict=True)
+    return [(-(-size // step) - 1) * step + (k - 1) * gap + 1 - size for size, k, step, gap in along]
 
 
 def _lost_by_squares(o: Origin) -> float:

@@ -322,7 +322,7 @@ def collects_strings(node: Node) -> bool:
 
 def _has_one_vector(o: Origin) -> bool:
     """Whether MatMul multiplies a matrix and a vector."""
-    return len({o.x.ndim == 1, o.inputs[1].ndim == 1}) == 2
+    return [factor.ndim for factor in o.inputs].count(1) == 1
 
 
 def _lost_by_running_sums(o: Origin) -> float:

@@ -48,14 +48,9 @@ def undefined(node: Node, inputs: Sequence[Any], target: DType | None) -> str | 
         return _power(*inputs)
     if name == "BitShift" and bool(np.any(inputs[1] >= inputs[0].dtype.itemsize * 8)):
         return "a shift by the width or more"
-    if name in _ORDERING and any(_has_nan(item) for item in inputs):
-        return f"the place of NaN in {name}"
     reduction = node.attributes.get("reduction", "none")
-    if (
-        name in _WRITING
-        and reduction in ("max", "min", b"max", b"min")
-        and (_has_nan(inputs[0]) or _has_nan(inputs[-1]))
-    ):
+    orders = name in _ORDERING or (name in _WRITING and reduction in ("max", "min", b"max", b"min"))
+    if orders and any(_has_nan(item) for item in inputs):
         return f"the place of NaN in {name}"
     if name in _WRITING and reduction in ("none", b"none") and _written_twice(node, inputs):
         return f"an element that {name} writes twice"

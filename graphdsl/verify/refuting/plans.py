@@ -233,9 +233,11 @@ def _settle(plan: Plan, choices: Choices) -> None:
         if "to" in step.pattern.attributes and isinstance(step.pattern.attributes["to"], int):
             dtypes.restrict((step, "T2"), frozenset({as_dtype(step.pattern.attributes["to"])}))
         for made in step.schema.outputs:
-            allowed = _dtypes(_types(made.types), TENSOR)
-            if allowed and (step, made.type_str) not in dtypes:  # an attribute decides, such as `to` of Cast
-                dtypes.restrict((step, made.type_str), allowed)
+            if (step, made.type_str) in dtypes:
+                continue
+            tensors = _dtypes(_types(made.types), TENSOR)
+            if tensors:  # an attribute decides, such as `to` of Cast
+                dtypes.restrict((step, made.type_str), tensors)
     found: dict[Any, DType] = {}
     for root in dtypes.roots():
         allowed = dtypes.allowed.get(root, frozenset(_USUAL))

@@ -52,7 +52,7 @@ _FLAGS = frozenset(
         *("largest", "sorted", "center_point_box", "align_corners", "antialias", "exclude_outside", "inverse"),
         *("onesided", "fmod", "allowzero", "periodic", "upper", "noop_with_empty_axes", "is_causal", "interleaved"),
         *("detect_negative", "detect_positive", "unidirectional", "input_forget", "training_mode", "new_axis"),
-        *("is_case_sensitive",),
+        "is_case_sensitive",
     }
 )
 """Attributes that are 0 or 1; with another number, a cast of ONNX Runtime leaves what memory held."""

@@ -119,9 +119,9 @@ def _quantize(call: Call) -> None:
             dtype = call.dtypes[index]
             assert dtype is not None
             shape_ = call.shapes[index] or ()
-            drawn = [choices.pick(numbers) for _ in range(math.prod(shape_))] if choices.one_in(2) else None
-            filled = np.full(shape_, choices.pick(numbers)) if drawn is None else np.reshape(drawn, shape_)
-            call.contents[index] = filled.astype(dtype.numpy)
+            count = math.prod(shape_) if choices.one_in(2) else 1
+            drawn = [choices.pick(numbers) for _ in range(count)]
+            call.contents[index] = np.resize(drawn, shape_).astype(dtype.numpy)
 
 
 HINTS: dict[str, Hint] = {

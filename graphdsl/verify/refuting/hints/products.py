@@ -36,9 +36,9 @@ def _matmul(call: Call) -> None:
 
 def _qlinear_matmul(call: Call) -> None:
     _factors(call, 0, 3)
-    columns = (call.shapes[3] or (1,))[-1:]
-    if call.choices.one_in(3) and len(call.shapes[3] or ()) == 2:  # a scale for each column
-        call.form(columns, "b_scale", "b_zero_point")
+    right = call.shapes[3] or ()
+    if call.choices.one_in(3) and len(right) == 2:  # a scale for each column
+        call.form(right[-1:], "b_scale", "b_zero_point")
     for index in range(len(call.shapes)):
         call.shape(index, ())
 

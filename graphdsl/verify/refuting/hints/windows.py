@@ -19,7 +19,6 @@ def _windows(call: Call, spatial: Shape, kernel: Shape | None) -> None:
         call.wanted.discard("pads")  # which it says
     call.attribute("pads", lambda: tuple(choices.below(2) for _ in range(2 * count)))
     call.attribute("output_padding", lambda: tuple(choices.below(stride) for stride in strides))
-    call.wanted.discard("output_shape")
     for name in ("ceil_mode", "count_include_pad", "storage_order"):
         call.attribute(name, lambda: choices.below(2))
 
@@ -50,12 +49,10 @@ def _conv(weight: int = 1) -> Hint:
             made = group * (1 + choices.below(2))
             parts = (channels, made // group) if turned else (made, channels // group)
             weights = call.shapes[weight] = (*parts, *_kernel(call, spatial))
-        shaped = "output_shape" in call.wanted
-        if shaped:
+        if "output_shape" in call.wanted:
             call.wanted -= {"auto_pad", "pads"}  # which it says
         _windows(call, spatial, weights[2:])
-        if shaped:
-            call.attributes["output_shape"] = _spread(call, spatial, weights[2:])
+        call.attribute("output_shape", lambda: _spread(call, spatial, weights[2:]))
         made = weights[0] if not turned else weights[1] * group if len(weights) > 1 else 1
         call.form((made,), "B")
         call.form((made,) if choices.one_in(3) else (), "w_scale", "w_zero_point")
