@@ -28,6 +28,11 @@ def parameters(schema: Schema) -> tuple[list[str], list[str]]:
     return required, [] if many else [parameter.name.lower() for parameter in schema.inputs[len(required) :]]
 
 
+def names_in(arguments: str) -> list[str]:
+    """The names that are handed over in a call, by place or by keyword."""
+    return re.findall(r"(?:^|=|, )([a-z_]+)(?=,|$)", arguments)
+
+
 def wrong_rules(schema: Schema) -> Iterator[gd.Rule]:
     """The wrong rules of an operator, each named by what is wrong."""
     needed = NEEDED.get(schema.name, "")
@@ -57,12 +62,9 @@ def _rule(schema: Schema, what: str, before: list[str], after: list[str], lost: 
     elif not re.match(r"\w+=", needed):  # inputs, of which there are others here
         needed = ""
     required = [f"{name}={name}" for name, spec in schema.attributes.items() if spec.required]
-    more = [*([needed] if needed else []), *required]
-    given = re.findall(r"(?:^|=|, )([a-z_]+)(?=,|$)", ", ".join([*before, *more, *([lost] if lost else [])]))
-    takes = ", ".join(dict.fromkeys([*(name for name in before if name != "None"), *given]))
-    sides = (
-        f"lambda {takes}: op.{schema.name}({', '.join(part)})"
-        for part in ([*before, *more, *([lost] if lost else [])], [*after, *more])
+    whole, less = (
+        ", ".join(filter(None, [*part, needed, *required, extra])) for part, extra in ((before, lost), (after, ""))
     )
-    pattern, function = (eval(side, {"op": op}) for side in sides)
+    takes = ", ".join(dict.fromkeys([*(name for name in before if name != "None"), *names_in(whole)]))
+    pattern, function = (eval(f"lambda {takes}: op.{schema.name}({part})", {"op": op}) for part in (whole, less))
     return gd.rule(pattern, name=f"{schema.name} {what}")(function)

@@ -286,6 +286,11 @@ def test_what_cannot_be_judged_is_noted(before: Any, after: Any, array: np.ndarr
         (lambda x: op.ArgMax(x), single(1, np.nan), "the place of NaN in ArgMax"),
         (lambda x: op.GlobalMaxPool(op.Reshape(x, [1, 1, -1])), single(np.nan), "the place of NaN in GlobalMaxPool"),
         (lambda x: op.Hardmax(x), single(np.nan, 1), "the place of NaN in Hardmax"),
+        (
+            lambda x: op.ScatterElements(x, [0], np.zeros(1, np.float32), reduction="max"),
+            single(np.nan),
+            "the place of NaN in ScatterElements",
+        ),
         (lambda x: op.ReduceMax(x), single(), "ReduceMax of nothing"),
         (
             lambda x: op.Reshape(np.zeros((0, 2), np.float32), x, allowzero=1),

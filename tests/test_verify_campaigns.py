@@ -265,6 +265,18 @@ def test_what_becomes_of_infinite_weights_is_not_compared() -> None:
         assert difference(model, feeds, one[None] * np.float32(np.nan), one[None]) == reason
 
 
+@pytest.mark.parametrize(
+    "call",
+    [op.LogSoftmax, lambda x: op.Conv(x, np.ones((1, 1, 1), np.float32), pads=[1, 0])],
+    ids=["LogSoftmax", "Conv"],
+)
+def test_what_becomes_of_infinities_that_kernels_leave_out_or_take_away_is_not_compared(call: Any) -> None:
+    x, ones = gd.input("x", gd.float32[1, 1, 2]), np.ones((1, 1, 2), np.float32)
+    model = gd.build({"y": call(x)})
+    for value, reason in ((np.inf, None), (1.0, "NaN at other places")):
+        assert difference(model, {"x": ones * np.float32(value)}, ones * np.float32(np.nan), ones) == reason
+
+
 # The command
 
 
